@@ -1,0 +1,141 @@
+"""The `edgeagent` command: finds the subcommand, and turns every error into its words and exit code (SPEC section 10).
+
+This is the only place that does so. Commands are imported when they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from edgeagent.cli.app import App
+from edgeagent.cli.command import COMMON, Command
+from edgeagent.cli.screen import accept_any_text, printable
+from edgeagent.errors import AgentFileError, EdgeagentError
+
+INTERRUPTED = 130
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo:demo", "See the main job done in a scratch home."),
+    "init": ("init:init", "Write config.toml and a first agent."),
+    "run": ("run:run", "Run one agent now and show what it does."),
+    "daemon": ("daemon:daemon", "Watch, wait and work, until it is stopped."),
+    "trigger": ("trigger:trigger", "Hand an event to the daemon."),
+    "status": ("status:status", "The daemon, its agents, the queue, the model."),
+    "runs": ("runs:runs", "What has run, and how it went."),
+    "agents": ("agents:agents", "The agents: list, show, write, check."),
+    "tools": ("tools:tools", "What agents can be allowed to do."),
+    "models": ("models:models", "The models on this device."),
+    "doctor": ("doctor:doctor", "Check this installation, part by part."),
+    "completion": ("completion:completion", "Print the script that completes commands in your shell."),
+}
+"""Where each command lies below `edgeagent.cli`, and what it does in one line, so that --help imports none of them."""
+
+
+class Commands(click.Group):
+    """The top group. Loads a command when it is asked for."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"edgeagent.cli.{module}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from edgeagent.words import did_you_mean
+
+            ctx.fail(f'no command "{name}"{did_you_mean(name, COMMANDS)}')
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Carries out one command line and exits with its code."""
+        accept_any_text()
+        app = App(os.environ)
+        sys.exit(_code_of(self, app, args, prog_name or "edgeagent", extra | {"obj": app, "standalone_mode": False}))
+
+
+def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str, extra: dict[str, Any]) -> int:
+    try:
+        code = click.Group.main(group, args, name, **extra)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _tell_of_usage(app, error)
+    except EdgeagentError as error:
+        return _tell(app, error)
+    except BrokenPipeError:
+        return _leave_quietly()
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _tell(app, EdgeagentError(f"{where}{error.strerror or error}", "edgeagent doctor"))
+    except Exception as error:
+        hint = "" if app.verbose else "the same with -v; what it prints belongs in a bug report"
+        return _tell(app, EdgeagentError(f"internal fault: {type(error).__name__}: {error}", hint))
+
+
+def _tell(app: App, error: EdgeagentError) -> int:
+    """`error: ...`, then the next thing to try. Problems of agent files stand bare, as compilers print them."""
+    if app.verbose:
+        traceback.print_exc()
+    if isinstance(error, AgentFileError):
+        app.notes.line(printable(error.message))
+    else:
+        app.notes.line(f"{app.notes.style('error:', 'red', 'bold')} {printable(error.message)}")
+    if error.hint:
+        app.notes.line(f"{app.notes.style('try:', 'bold')} {printable(error.hint)}")
+    return error.exit_code
+
+
+def _tell_of_usage(app: App, error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        app.notes.line(error.format_message())
+        return error.exit_code
+    message = error.format_message()
+    path = context.command_path if context else "edgeagent"
+    return _tell(app, _Usage(message[:1].lower() + message[1:].rstrip("."), f"{path} --help"))
+
+
+class _Usage(EdgeagentError):
+    exit_code = 2
+
+
+def _leave_quietly() -> int:
+    """Whoever read our output has seen enough. Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+@click.group(cls=Commands, params=list(COMMON), no_args_is_help=True)
+@click.version_option(package_name="edgeagent", message="edgeagent %(version)s")
+def cli() -> None:
+    """Small local models that act on this device when something happens.
+
+    Everything is kept in the folder EDGEAGENT_HOME, or in your own configuration and data folders where it is unset.
+    """
+
+
+def main() -> None:
+    cli.main(prog_name="edgeagent")

@@ -1,0 +1,217 @@
+"""The terminal: how wide it is, whether it has colours, tables that fit, and text that cannot harm it.
+
+Everything that came from a model, a file or its name goes through `one_line` or `printable`: a terminal obeys what is
+printed on it. Knows nothing about runs or agents.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+FALLBACK_WIDTH = 80
+_NARROWEST = 40
+_GAP = 2
+
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table. A `flexible` one is cut first where the terminal is narrow; `wide` ones need room."""
+
+    title: str
+    flexible: bool = False
+    right: bool = False
+
+
+class Screen:
+    """Where a command writes to.
+
+    Args:
+        fits: whether lines are cut to `width`. A pipe gets them whole, unless COLUMNS says otherwise.
+    """
+
+    def __init__(self, out: TextIO, *, width: int, color: bool, fits: bool) -> None:
+        self._out = out
+        self.width = width
+        self.color = color
+        self.fits = fits
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._out.isatty()
+
+    def line(self, text: str = "") -> None:
+        self._out.write(text + "\n")
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def json(self, value: Any, *, indent: int | None = 2) -> None:
+        """One JSON value; a lone surrogate (a file name that is not UTF-8) is escaped."""
+        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = json.dumps(value, indent=indent)
+        self.line(text)
+
+    def style(self, text: str, *names: str) -> str:
+        if not self.color or not names or not text:
+            return text
+        return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
+
+    def cut(self, text: str, width: int) -> str:
+        """The text on `width` columns, where lines are cut at all."""
+        return cut(text, width) if self.fits else text
+
+    def wrapped(self, text: str, indent: str, first: str | None = None) -> None:
+        """Words of one paragraph a line of the text, on as many lines as they need."""
+        lead = indent if first is None else first
+        for paragraph in printable(text).splitlines() or [""]:
+            for part in _wrap(paragraph, self.width - len(indent)):
+                self.line(f"{lead}{part}".rstrip())
+                lead = indent
+
+    def pairs(self, rows: Iterable[tuple[str, str]], *, indent: str = "") -> None:
+        """`label  value` lines with the values in one column; long values are wrapped there."""
+        shown = [(label, value) for label, value in rows if value]
+        size = max((len(label) for label, _ in shown), default=0)
+        for label, value in shown:
+            lead = indent + self.style(label.ljust(size), "dim") + " " * _GAP
+            self.wrapped(value, indent + " " * (size + _GAP), lead)
+
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None
+    ) -> None:
+        """Aligned columns with a header. `styles` colours cells that read exactly so."""
+        cells = [[one_line(cell) for cell in row] for row in rows]
+        widths = self._widths(columns, cells)
+        self.line(self.style(self._row(columns, [column.title for column in columns], widths, {}), "dim"))
+        for row in cells:
+            self.line(self._row(columns, row, widths, styles or {}))
+
+    def _widths(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+        widths = [
+            max([width_of(column.title), *(width_of(row[at]) for row in rows)]) for at, column in enumerate(columns)
+        ]
+        flexible = [at for at, column in enumerate(columns) if column.flexible]
+        excess = sum(widths) + _GAP * (len(widths) - 1) - self.width
+        while self.fits and excess > 0 and flexible:
+            widest = max(flexible, key=lambda at: widths[at])
+            if widths[widest] <= len(columns[widest].title):
+                break
+            widths[widest] -= 1
+            excess -= 1
+        return widths
+
+    def _row(
+        self, columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int], styles: Mapping[str, str]
+    ) -> str:
+        parts = []
+        for column, cell, width in zip(columns, cells, widths, strict=True):
+            text = self.cut(cell, width)
+            space = " " * (width - width_of(text))
+            styled = self.style(text, styles[cell]) if cell in styles else text
+            parts.append(space + styled if column.right else styled + space)
+        return (" " * _GAP).join(parts).rstrip()
+
+
+def make_screen(out: TextIO, environ: Mapping[str, str]) -> Screen:
+    """The screen that `out` is. NO_COLOR (no-color.org), TERM=dumb and pipes have no colours."""
+    is_terminal = out.isatty()
+    plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+    given = environ.get("COLUMNS", "")
+    columns = int(given) if given.isdecimal() and int(given) else 0
+    width = columns or (_terminal_width(out) if is_terminal else FALLBACK_WIDTH)
+    return Screen(
+        out,
+        width=max(_NARROWEST, width),
+        color=is_terminal and not plain,
+        fits=is_terminal or bool(columns),
+    )
+
+
+def _terminal_width(out: TextIO) -> int:
+    try:
+        return os.get_terminal_size(out.fileno()).columns or FALLBACK_WIDTH
+    except (OSError, ValueError):
+        return shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns
+
+
+def accept_any_text() -> None:
+    """A terminal that cannot show a character shows a question mark; it is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="replace")
+
+
+def one_line(text: str) -> str:
+    """Words on one line, with everything that a terminal might obey made visible."""
+    return printable(re.sub(r"\s+", " ", text).strip())
+
+
+def printable(text: str) -> str:
+    """The same lines, with everything but line ends and tabs that a terminal might obey made visible."""
+    if text.isprintable():
+        return text
+    return "".join(_shown(letter) for letter in text.replace("\r\n", "\n").expandtabs(4))
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable() or letter == "\n":
+        return letter
+    if "\ud800" <= letter <= "\udfff":
+        return "\N{REPLACEMENT CHARACTER}"
+    if unicodedata.category(letter) == "Zs":
+        return " "
+    return letter.encode("unicode_escape").decode()
+
+
+def width_of(text: str) -> int:
+    """How many columns a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(letter) for letter in text)
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
+
+
+def cut(text: str, width: int) -> str:
+    """At most `width` columns of a text, with an ellipsis where something is missing."""
+    if width_of(text) <= width:
+        return text
+    kept, used = "", 0
+    for letter in text:
+        used += _columns(letter)
+        if used > width - 1:
+            break
+        kept += letter
+    return kept.rstrip() + "…"
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    if width_of(text) <= width:
+        return [text]
+    return textwrap.wrap(text, max(20, width), break_on_hyphens=False, replace_whitespace=False) or [""]

@@ -1,0 +1,103 @@
+"""The exception tree. Every error that a user may see ends with the next thing to try.
+
+    EdgeagentError                 exit 1
+    ├── UsageError                 exit 2: the command line or an input is wrong
+    │   └── AgentFileError         exit 2: an agent file is wrong; renders as FILE:LINE: message
+    ├── ConfigError                exit 2: config.toml or an EDGEAGENT_ variable is wrong
+    ├── DaemonNotRunning           exit 3
+    ├── Denied                     exit 4: policy said no, or nobody was there to say yes
+    ├── NotFound                   exit 5: no such agent, run, model ...
+    ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
+    ├── ModelError                 exit 1: the model cannot be loaded or its host died
+    │   ├── ModelCancelled         the caller asked to stop
+    │   └── PromptTooLong          the conversation does not fit
+    └── ToolError                  a tool call failed; becomes a result that the model sees
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class EdgeagentError(Exception):
+    """Base of all errors that edgeagent raises on purpose.
+
+    Args:
+        message: one line saying what is wrong and where.
+        hint: the next command or action to try; shown on a line of its own.
+    """
+
+    exit_code = 1
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(EdgeagentError):
+    exit_code = 2
+    code = "usage"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in an agent file. `line` counts from 1."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+class AgentFileError(UsageError):
+    """An agent file that cannot be used, with every fault that was found in it."""
+
+    code = "invalid_agent"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class ConfigError(EdgeagentError):
+    exit_code = 2
+    code = "invalid_config"
+
+
+class DaemonNotRunning(EdgeagentError):
+    exit_code = 3
+    code = "daemon_not_running"
+
+
+class Denied(EdgeagentError):
+    exit_code = 4
+    code = "denied"
+
+
+class NotFound(EdgeagentError):
+    exit_code = 5
+    code = "not_found"
+
+
+class HomeError(EdgeagentError):
+    code = "home"
+
+
+class ModelError(EdgeagentError):
+    code = "model"
+
+
+class ModelCancelled(ModelError):
+    code = "cancelled"
+
+
+class PromptTooLong(ModelError):
+    code = "prompt_too_long"
+
+
+class ToolError(EdgeagentError):
+    code = "tool"

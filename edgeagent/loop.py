@@ -1,0 +1,312 @@
+"""The agent loop: model, call, policy, tool, result, model, until a final answer or a limit.
+
+Owns the conversation of one run and what counts as success. Knows neither triggers nor SQL: what it does is told to a
+`Record`. The model's own words never decide: `expect`, `output` and the results of the tools do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from edgeagent.agents import Agent, Expectation, render
+from edgeagent.errors import ModelCancelled, ModelError
+from edgeagent.model.protocol import ChatRequest, ChatResult, Model
+from edgeagent.policy import AgentPolicy, decide
+from edgeagent.prompt import messages_of_steps, opening_messages
+from edgeagent.schema import (
+    Decision,
+    Event,
+    Json,
+    Message,
+    Outcome,
+    Reason,
+    RunStatus,
+    Step,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+from edgeagent.tools.base import Plan, ToolContext
+from edgeagent.tools.toolbox import Toolbox
+
+Approve = Callable[[ToolCall, Decision], bool]
+"""A person's yes or no to one exact call."""
+
+
+class Record(Protocol):
+    """Keeps what happens. Both are on disk when they return."""
+
+    def started(self, n: int, call: ToolCall, plan: Json) -> None: ...
+
+    def ended(self, step: Step) -> None: ...
+
+
+def nobody(call: ToolCall, decision: Decision) -> bool:
+    """Stands for the approver where there is none."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A tool call that was begun before a crash, and its plan."""
+
+    n: int
+    call: ToolCall
+    plan: Plan
+
+
+@dataclass
+class AgentLoop:
+    """One run of one agent.
+
+    Args:
+        context: what tools may know, for step n.
+        actions_left: how many more calls that change something this hour allows.
+        stop: set to end the run soon; it then ends `cancelled` (or by `limit_seconds`, when time was up).
+        steps: what was recorded before an interruption; the run goes on from there.
+        dry_run: ends before the first call that would change something.
+    """
+
+    agent: Agent
+    event: Event
+    model: Model
+    toolbox: Toolbox
+    context: Callable[[int], ToolContext]
+    policy: AgentPolicy
+    record: Record
+    stop: threading.Event
+    approve: Approve = nobody
+    actions_left: int = 1_000_000
+    dry_run: bool = False
+    on_text: Callable[[str], None] = lambda text: None
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.messages: list[Message] = [
+            *opening_messages(render(self.agent.body, self._data()), self.event),
+            *messages_of_steps(self.steps),
+        ]
+        self.specs: dict[str, ToolSpec] = {spec.name: spec for spec in self.toolbox.specs()}
+        self._time_is_up = False
+
+    def run(self, begun: Begun | None = None) -> Outcome:
+        """Runs to the end and says how it was.
+
+        Raises:
+            ModelError: the model failed; the steps so far are recorded, so another attempt can go on from them.
+        """
+        clock = threading.Timer(self.agent.limits.seconds, self._end_time)
+        clock.daemon = True
+        clock.start()
+        try:
+            if begun:
+                self._resume(begun)
+            elif self.steps and (pending := self._unanswered()):
+                self._act(pending)
+            while True:
+                outcome = self._step()
+                if outcome:
+                    return outcome
+        except ModelCancelled:
+            return self._stopped()
+        finally:
+            clock.cancel()
+
+    def _step(self) -> Outcome | None:
+        """One turn of the model and what follows from it. None: go on."""
+        if over := self._over_limit():
+            return over
+        result = self._ask()
+        if result.finish == "length":
+            return _failed(Reason.LIMIT_TOKENS, f"the answer was cut after {result.output_tokens} tokens")
+        if result.call is None:
+            return self._judged(result.text)
+        if self.dry_run and not self._reads_only(result.call):
+            return Outcome(RunStatus.OK, output=f"dry run: would call {result.call.name} {json.dumps(result.call.arguments)}")
+        if self._acted() >= self.actions_left and not self._reads_only(result.call):
+            return _failed(Reason.LIMIT_ACTIONS, f"{self.agent.limits.actions_per_hour} actions an hour are used up")
+        self._act(result.call)
+        return self._stopped() if self.stop.is_set() else None
+
+    # --- the model ----------------------------------------------------------------------------------------------
+
+    def _ask(self) -> ChatResult:
+        limits = self.agent.limits
+        table = self.agent.model if not isinstance(self.agent.model, str | None) else None
+        request = ChatRequest(
+            messages=tuple(self.messages),
+            tools=tuple(self.specs.values()),
+            output_schema=self.agent.output,
+            max_tokens=limits.output_tokens - sum(step.output_tokens for step in self.steps),
+            max_prompt_tokens=limits.prompt_tokens,
+            temperature=(table.temperature if table else None) or 0.0,
+            seed=(table.seed if table else None) or 0,
+        )
+        began = time.monotonic()
+        try:
+            result = self.model.chat(request, self.stop, self.on_text)
+        except ModelCancelled:
+            raise
+        except ModelError as error:
+            self._keep(Step(self._next(), "chat", self.model.name, {}, "", "error", error.message, time.monotonic() - began))
+            raise
+        calls = (result.call,) if result.call else ()
+        self._keep(
+            Step(
+                n=self._next(),
+                kind="chat",
+                name=self.model.name,
+                arguments={},
+                result=result.text,
+                status="ok",
+                seconds=time.monotonic() - began,
+                time_to_first_token=result.time_to_first_token,
+                input_tokens=result.input_tokens,
+                cached_tokens=result.cached_tokens,
+                output_tokens=result.output_tokens,
+                reasoning=result.reasoning,
+                calls=calls,
+            )
+        )
+        self.messages.append(Message("assistant", result.text, result.reasoning, calls))
+        return result
+
+    # --- tools --------------------------------------------------------------------------------------------------
+
+    def _act(self, call: ToolCall) -> None:
+        n = self._next()
+        began = time.monotonic()
+        result = self.toolbox.call(
+            call,
+            self.context(n),
+            decide=lambda spec, plan: self._decide(spec, plan, call),
+            record_started=lambda plan: self.record.started(n, call, plan.as_json()),
+        )
+        self._tool_ended(n, call, result, time.monotonic() - began)
+
+    def _resume(self, begun: Begun) -> None:
+        began = time.monotonic()
+        result = self.toolbox.resume(begun.plan, self.context(begun.n), decide=self._policy)
+        self._tool_ended(begun.n, begun.call, result, time.monotonic() - began)
+
+    def _tool_ended(self, n: int, call: ToolCall, result: ToolResult, seconds: float) -> None:
+        error = "" if result.is_ok else result.text
+        self._keep(Step(n, "tool", call.name, call.arguments, result.text, result.status, error, seconds))
+        self.messages.append(Message("tool", result.text, name=call.name))
+
+    def _policy(self, spec: ToolSpec, plan: Plan) -> Decision:
+        return decide(spec, plan.reads, plan.writes, self.policy)
+
+    def _decide(self, spec: ToolSpec, plan: Plan, call: ToolCall) -> Decision:
+        decision = self._policy(spec, plan)
+        if decision.verdict != "ask":
+            return decision
+        if self.approve(call, decision):
+            return replace(decision, verdict="allow")
+        return Decision("deny", "needs approval and nobody gave it")
+
+    def _unanswered(self) -> ToolCall | None:
+        """The call of the last recorded turn, where the process ended before it was begun."""
+        last = self.steps[-1]
+        return last.calls[0] if last.kind == "chat" and last.calls else None
+
+    def _reads_only(self, call: ToolCall) -> bool:
+        spec = self.specs.get(call.name)
+        return spec is not None and spec.read_only
+
+    def _acted(self) -> int:
+        return sum(step.kind == "tool" and step.status == "ok" and not self._reads_only(ToolCall(step.name, {})) for step in self.steps)
+
+    # --- limits and the end -------------------------------------------------------------------------------------
+
+    def _next(self) -> int:
+        return self.steps[-1].n + 1 if self.steps else 1
+
+    def _keep(self, step: Step) -> None:
+        self.record.ended(step)
+        self.steps.append(step)
+
+    def _over_limit(self) -> Outcome | None:
+        limits = self.agent.limits
+        if sum(step.kind == "chat" and step.status == "ok" for step in self.steps) >= limits.steps:
+            return _failed(Reason.LIMIT_STEPS, f"no end after {limits.steps} steps")
+        if sum(step.output_tokens for step in self.steps) >= limits.output_tokens:
+            return _failed(Reason.LIMIT_TOKENS, f"no end after {limits.output_tokens} tokens")
+        return self._stopped() if self.stop.is_set() else None
+
+    def _end_time(self) -> None:
+        self._time_is_up = True
+        self.stop.set()
+
+    def _stopped(self) -> Outcome:
+        if self._time_is_up:
+            return _failed(Reason.LIMIT_SECONDS, f"no end after {self.agent.limits.seconds:g} seconds")
+        return Outcome(RunStatus.CANCELLED)
+
+    def _judged(self, answer: str) -> Outcome:
+        """The end of the run by the evidence."""
+        output: object = answer
+        if self.agent.output is not None:
+            try:
+                output = json.loads(answer)
+            except ValueError:
+                return Outcome(RunStatus.FAILED, Reason.INVALID_OUTPUT, answer, "the answer is not JSON")
+            if fault := _schema_fault(output, self.agent.output):
+                return Outcome(RunStatus.FAILED, Reason.INVALID_OUTPUT, output, fault)
+        if last := self._last_failure():
+            reason = Reason.DENIED if last.status == "denied" else Reason.TOOL_ERROR
+            return Outcome(RunStatus.FAILED, reason, output, f"{last.name}: {last.error}")
+        for expectation in self.agent.expect:
+            if missing := self._missing(expectation):
+                return Outcome(RunStatus.FAILED, Reason.EXPECTATION, output, missing)
+        return Outcome(RunStatus.OK, output=output)
+
+    def _last_failure(self) -> Step | None:
+        """The last call that was meant to change something and did not, with no later success of that tool."""
+        last: dict[str, Step] = {}
+        for step in self.steps:
+            if step.kind == "tool" and (step.status == "denied" or not self._reads_only(ToolCall(step.name, {}))):
+                last[step.name] = step
+            elif step.kind == "tool" and step.status == "ok":
+                last.pop(step.name, None)
+        return next((step for step in reversed(last.values()) if step.status in ("error", "denied")), None)
+
+    def _missing(self, expectation: Expectation) -> str | None:
+        """What is missing of an expectation; None where it holds."""
+        if expectation.tool is not None:
+            done = any(step.kind == "tool" and step.name == expectation.tool and step.status == "ok" for step in self.steps)
+            return None if done else f"expected a successful call of {expectation.tool}"
+        written = expectation.gone if expectation.gone is not None else expectation.exists or ""
+        home = self.context(0).home_dir
+        path = _expanded(render(written, self._data()), home)
+        exists = os.path.lexists(path)
+        if expectation.gone is not None:
+            return f"expected {path} to be gone" if exists else None
+        return None if exists else f"expected {path} to exist"
+
+    def _data(self) -> Json:
+        return {"event": self.event.data, "agent": {"name": self.agent.name}}
+
+
+def _failed(reason: Reason, error: str) -> Outcome:
+    return Outcome(RunStatus.FAILED, reason, error=error)
+
+
+def _expanded(path: str, home: Path) -> str:
+    return str(home) + path[1:] if path == "~" or path.startswith("~/") else path
+
+
+def _schema_fault(value: object, schema: Json) -> str | None:
+    import jsonschema  # heavy, and only agents with `output` need it
+
+    found = next(jsonschema.validators.validator_for(schema)(schema).iter_errors(value), None)
+    return None if found is None else f"the answer does not match output: {found.message}"
+
+

@@ -1,0 +1,59 @@
+"""One pure function: what an agent's file allows of one planned tool call.
+
+Owns the order deny > ask > allow. Does not touch the file system: paths come here resolved, symlinks and all, and the
+tools make sure at the moment of use that they still mean the same place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeagent.schema import Decision, ToolSpec
+
+_CHANGES_ONLY_ITSELF = frozenset({"remember"})
+"""Tools whose effect stays inside the agent's own memory: `on-write` is about what others can see."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPolicy:
+    """The part of an agent's file that policy needs. Roots are resolved; a write root can be read too."""
+
+    read_roots: tuple[Path, ...] = ()
+    write_roots: tuple[Path, ...] = ()
+    approval: Literal["never", "on-write", "always"] = "on-write"
+    approve: frozenset[str] = frozenset()
+
+
+def decide(spec: ToolSpec, reads: Sequence[Path], writes: Sequence[Path], policy: AgentPolicy) -> Decision:
+    """Allow, ask or deny a call of `spec` that would read `reads` and write `writes` (all resolved)."""
+    for path in writes:
+        if not is_within(path, policy.write_roots):
+            return Decision("deny", f"may not write {_shown(path)}")
+    for path in reads:
+        if not is_within(path, (*policy.read_roots, *policy.write_roots)):
+            return Decision("deny", f"may not read {_shown(path)}")
+    if spec.name in policy.approve:
+        return Decision("ask", f"{spec.name} always asks")
+    if policy.approval == "always":
+        return Decision("ask", "every call asks")
+    if policy.approval == "on-write" and _changes_something(spec, writes):
+        return Decision("ask", f"{spec.name} changes something")
+    return Decision("allow", "within the grants")
+
+
+def is_within(path: Path, roots: Iterable[Path]) -> bool:
+    """Whether a resolved path is one of the resolved roots or below one."""
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def _changes_something(spec: ToolSpec, writes: Sequence[Path]) -> bool:
+    return bool(writes) or not (spec.read_only or spec.name in _CHANGES_ONLY_ITSELF)
+
+
+def _shown(path: Path) -> str:
+    """The path on one line whatever bytes are in it; the same escapes as in tool results."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in str(path))

@@ -1,0 +1,187 @@
+"""What the daemon and the commands are put together from: settings, agents, tools, models, and one run on its own.
+
+The place that picks concrete classes. Opens nothing until asked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from ulid import ULID
+
+from edgeagent.agents import Agent, LoadedAgents, load_agent, load_agents
+from edgeagent.config import Config, load_config
+from edgeagent.errors import NotFound, UsageError
+from edgeagent.home import Home, home_from_environment
+from edgeagent.loop import Approve
+from edgeagent.model.catalog import Catalog, CatalogEntry
+from edgeagent.model.client import HostModel, HostOptions
+from edgeagent.schema import Event, Json, Run, Step
+from edgeagent.store import Store, open_read_only, open_store
+from edgeagent.tools.toolbox import Toolbox, builtin_tools
+from edgeagent.worker import Worker
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_runtime(environ: Mapping[str, str]) -> Runtime:
+    """Reads the settings; makes no folder and opens no database. Raises ConfigError."""
+    home = home_from_environment(environ)
+    return Runtime(home, load_config(home, environ), Catalog(home.models), Toolbox(builtin_tools()))
+
+
+def owner_name(kind: str) -> str:
+    """Who holds a run: `daemon:PID:START` or `cli:PID:START`. A reused process id has another start."""
+    return f"{kind}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def is_alive(owner: str) -> bool:
+    """Whether the process that `owner_name` named still runs."""
+    try:
+        _, pid, start = owner.split(":")
+        return f"{psutil.Process(int(pid)).create_time():.2f}" == start
+    except (ValueError, psutil.Error):
+        return False
+
+
+@dataclass
+class Models:
+    """The models that agents use, each loaded in a process of its own when first asked."""
+
+    catalog: Catalog
+    config: Config
+    _loaded: dict[tuple[str, Path, HostOptions], HostModel] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def entry(self, agent: Agent | None) -> CatalogEntry:
+        """The model that the agent names, or the default one. Raises NotFound or UsageError."""
+        chosen = agent.model if agent and agent.model is not None else self.config.model.default
+        if isinstance(chosen, str):
+            return self.catalog.find(chosen, agent.path.parent if agent else None)
+        if chosen.endpoint is not None:
+            raise UsageError("this version cannot use a model behind an endpoint", "name a local model instead")
+        return self.catalog.find(chosen.file or chosen.name or "", agent.path.parent if agent else None)
+
+    def of(self, agent: Agent | None) -> HostModel:
+        """The agent's model. Nothing is loaded yet."""
+        entry = self.entry(agent)
+        table = agent.model if agent and not isinstance(agent.model, str | None) else None
+        settings = self.config.model
+        options = HostOptions(
+            context=(table.context if table else None) or settings.context,
+            threads=(table.threads if table else None) or settings.threads,
+            memory_reserve=settings.memory_reserve,
+        )
+        with self._lock:
+            return self._loaded.setdefault((entry.name, entry.path, options), HostModel(entry.name, entry.path, options))
+
+    def loaded(self) -> list[HostModel]:
+        with self._lock:
+            return [model for model in self._loaded.values() if model.process_id is not None]
+
+    def close(self) -> None:
+        for model in self.loaded():
+            model.close()
+
+    def close_idle(self) -> None:
+        """Unloads what has not been used for `model.idle_unload`."""
+        if self.config.model.idle_unload:
+            for model in self.loaded():
+                model.close_if_idle(self.config.model.idle_unload)
+
+
+@dataclass
+class Runtime:
+    home: Home
+    config: Config
+    catalog: Catalog
+    toolbox: Toolbox
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.catalog, self.config)
+
+    def load_agents(self) -> LoadedAgents:
+        return load_agents(
+            self.home.agents, known_tools=self.toolbox.names(), known_models=self.catalog.names(), home=self.home
+        )
+
+    def agent(self, name_or_path: str) -> Agent:
+        """The agent of that name, or in that file. Raises NotFound or AgentFileError."""
+        if name_or_path.endswith(".md") or "/" in name_or_path:
+            return load_agent(
+                Path(name_or_path),
+                known_tools=self.toolbox.names(),
+                known_models=self.catalog.names(),
+                home=self.home,
+            )
+        loaded = self.load_agents()
+        if name_or_path in loaded.agents:
+            return loaded.agents[name_or_path]
+        file = self.home.agents / f"{name_or_path}.md"
+        if file.exists():
+            return self.agent(str(file))  # it is there and broken: say how
+        raise NotFound(f"no agent named {name_or_path}", "edgeagent agents list")
+
+    def reader(self) -> Store:
+        """The journal for reading. NotFound where there is none."""
+        return open_read_only(self.home.database)
+
+    def writer(self) -> Store:
+        """The journal for writing; makes the home where it is missing."""
+        self.home.create()
+        return open_store(self.home.database, clock=utc_now, synchronous=self.config.journal.synchronous)
+
+    def worker(self, store: Store, kind: str) -> Worker:
+        return Worker(
+            store=store,
+            toolbox=self.toolbox,
+            models=self.models.of,
+            home_dir=self.home.user,
+            trash=self.home.trash,
+            owner=owner_name(kind),
+            clock=utc_now,
+        )
+
+    def check_model(self, agent: Agent) -> CatalogEntry:
+        """The agent's model, without loading it."""
+        return self.models.entry(agent)
+
+    def run_once(
+        self,
+        agent: Agent,
+        trigger: str,
+        data: Json,
+        *,
+        approve: Approve,
+        dry_run: bool,
+        on_step: Callable[[Step], None],
+        stop: threading.Event,
+    ) -> Run:
+        """One run in this process, from event to end, without a daemon."""
+        with self.writer() as store:
+            store.recover(utc_now(), is_alive)
+            run_id = enqueue_manual(store, agent, trigger, data)
+            worker = self.worker(store, "cli")
+            run = store.claim_run(run_id, worker.owner, utc_now())
+            assert run is not None, "nobody else knows of this run"
+            try:
+                worker.execute(run, agent, stop, approve=approve, dry_run=dry_run, on_step=on_step)
+            finally:
+                self.models.close()
+            return store.run(run_id)
+
+
+def enqueue_manual(store: Store, agent: Agent, trigger: str, data: Json) -> str:
+    """Queues an event that a person gave, under a fresh key."""
+    event = Event(agent.name, trigger, trigger, str(ULID()), data)
+    run_id = store.enqueue(event, now=utc_now())
+    assert run_id is not None, "the key is fresh"
+    return run_id

@@ -1,0 +1,154 @@
+"""The tables of edgeagent.db, as numbered steps from an empty file to today.
+
+A migration that was released is never edited and never removed: a change is a new one at the end. The views are not
+history but presentation (views.py), and are made anew whenever the version moves.
+This module is imported only when a file is behind, because sqlite-utils takes 0.1 to 0.2 s to import and every
+command would pay for it.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database as SqliteUtils
+from sqlite_utils import Migrations
+
+from edgeagent.store.connection import Database
+from edgeagent.store.views import VIEWS
+
+migrations = Migrations("edgeagent")
+
+
+@migrations()
+def m0001_runs_and_steps(db: SqliteUtils) -> None:
+    """An event and its run are one row, so that neither can exist without the other."""
+    db.execute("""
+        CREATE TABLE runs (
+            seq         INTEGER PRIMARY KEY,           -- order of arrival
+            id          TEXT NOT NULL UNIQUE,          -- ULID
+            agent       TEXT NOT NULL,
+            trigger     TEXT NOT NULL,                 -- kind: file, cron, manual ...
+            trigger_id  TEXT NOT NULL,
+            event_key   TEXT NOT NULL,
+            event       TEXT NOT NULL,                 -- JSON
+            what        TEXT NOT NULL,                 -- the event in a few words, for people
+            status      TEXT NOT NULL,
+            reason      TEXT,
+            output      TEXT,                          -- JSON
+            error       TEXT,
+            model       TEXT,
+            attempt     INTEGER NOT NULL DEFAULT 0,
+            retry       INTEGER NOT NULL DEFAULT 0,    -- how often a person asked for another round
+            owner       TEXT,                          -- the process that runs it
+            cancel_requested INTEGER NOT NULL DEFAULT 0,
+            due_at      TEXT,                          -- not before; NULL is at once
+            created_at  TEXT NOT NULL,
+            started_at  TEXT,
+            ended_at    TEXT,
+            UNIQUE (agent, event_key)
+        ) STRICT""")
+    db.execute("CREATE INDEX runs_status ON runs (status, seq)")
+    db.execute("CREATE INDEX runs_agent ON runs (agent, seq)")
+    db.execute("CREATE INDEX runs_created ON runs (created_at)")
+    db.execute("""
+        CREATE TABLE steps (
+            run_id      TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            retry       INTEGER NOT NULL,
+            n           INTEGER NOT NULL,
+            kind        TEXT NOT NULL,                 -- chat or tool
+            name        TEXT NOT NULL,
+            arguments   TEXT NOT NULL,                 -- JSON
+            plan        TEXT,                          -- JSON: what a tool was about to do
+            result      TEXT NOT NULL DEFAULT '',
+            status      TEXT NOT NULL,                 -- started, then ok, error, denied or waiting
+            error       TEXT NOT NULL DEFAULT '',
+            reasoning   TEXT NOT NULL DEFAULT '',
+            calls       TEXT NOT NULL DEFAULT '[]',    -- JSON
+            started_at  TEXT NOT NULL,
+            ended_at    TEXT,
+            seconds     REAL NOT NULL DEFAULT 0,
+            time_to_first_token REAL,
+            input_tokens  INTEGER NOT NULL DEFAULT 0,
+            cached_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (run_id, retry, n)
+        ) STRICT""")
+    db.execute("CREATE INDEX steps_ended ON steps (ended_at)")
+
+
+@migrations()
+def m0002_what_triggers_remember(db: SqliteUtils) -> None:
+    """A path is TEXT where it is valid UTF-8 and BLOB where it is not, hence ANY."""
+    db.execute("""
+        CREATE TABLE files (
+            agent       TEXT NOT NULL,
+            trigger_id  TEXT NOT NULL,
+            path        ANY NOT NULL,
+            size        INTEGER NOT NULL,
+            mtime_ns    INTEGER NOT NULL,
+            inode       INTEGER NOT NULL,
+            sha256      TEXT NOT NULL,
+            appearance  INTEGER NOT NULL,
+            PRIMARY KEY (agent, trigger_id, path)
+        ) STRICT, WITHOUT ROWID""")
+    db.execute("""
+        CREATE TABLE watches (
+            agent       TEXT NOT NULL,
+            trigger_id  TEXT NOT NULL,
+            baseline_at TEXT,
+            appearances INTEGER NOT NULL DEFAULT 0,    -- the highest number given out
+            PRIMARY KEY (agent, trigger_id)
+        ) STRICT, WITHOUT ROWID""")
+    db.execute("""
+        CREATE TABLE own_writes (
+            agent       TEXT NOT NULL,
+            path        ANY NOT NULL,
+            size        INTEGER NOT NULL,
+            mtime_ns    INTEGER NOT NULL,
+            inode       INTEGER NOT NULL,
+            written_at  TEXT NOT NULL,
+            PRIMARY KEY (agent, path)
+        ) STRICT, WITHOUT ROWID""")
+    db.execute("""
+        CREATE TABLE schedule (
+            agent       TEXT NOT NULL,
+            trigger_id  TEXT NOT NULL,
+            scheduled_at TEXT NOT NULL,
+            PRIMARY KEY (agent, trigger_id)
+        ) STRICT, WITHOUT ROWID""")
+
+
+@migrations()
+def m0003_memory(db: SqliteUtils) -> None:
+    db.execute("""
+        CREATE TABLE memory (
+            id          INTEGER PRIMARY KEY,
+            agent       TEXT NOT NULL,
+            text        TEXT NOT NULL,
+            created_at  TEXT NOT NULL,
+            UNIQUE (agent, text)
+        ) STRICT""")
+    # porter: a note about "bills" is found by "bill". It knows English only and leaves other words as they are.
+    db.execute("""
+        CREATE VIRTUAL TABLE memory_fts
+        USING fts5 (text, content = memory, content_rowid = id, tokenize = 'porter unicode61')""")
+    db.execute("""
+        CREATE TRIGGER memory_insert AFTER INSERT ON memory BEGIN
+            INSERT INTO memory_fts (rowid, text) VALUES (new.id, new.text);
+        END""")
+    db.execute("""
+        CREATE TRIGGER memory_delete AFTER DELETE ON memory BEGIN
+            INSERT INTO memory_fts (memory_fts, rowid, text) VALUES ('delete', old.id, old.text);
+        END""")
+
+
+def migrate(database: Database, version: int) -> None:
+    """Brings the file to `version`, inside the transaction that the caller holds."""
+    connection = database.raw
+    db = SqliteUtils(connection)
+    migrations.apply(db)
+    old = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
+    for name in old:
+        if name in VIEWS:
+            connection.execute(f"DROP VIEW {name}")
+    for name, select in VIEWS.items():
+        connection.execute(f"CREATE VIEW {name} AS {select}")
+    connection.execute(f"PRAGMA user_version = {version}")

@@ -1,0 +1,138 @@
+"""What triggers must remember across restarts: the files that are there, the last time that was scheduled.
+
+The memory and the event that follows from it are always written in one transaction, so that a crash can neither lose
+an occurrence nor make two of it. Deciding what is an occurrence is edgeagent/triggers/.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+
+from edgeagent.schema import Event, RunStatus, format_time
+from edgeagent.store.queue import Queue
+from edgeagent.store.values import FileState, from_path, to_path, to_time
+
+
+class TriggerState(Queue):
+    def files(self, agent: str, trigger_id: str) -> dict[str, FileState]:
+        """The files that the trigger has recorded as being there, by path."""
+        rows = self._db.rows("SELECT * FROM files WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
+        names = FileState.__dataclass_fields__
+        return {from_path(row["path"]): FileState(**{name: row[name] for name in names}) for row in rows}
+
+    def next_appearance(self, agent: str, trigger_id: str) -> int:
+        """The number for a file that was not there before. It is used up by recording a file with it."""
+        last = self._db.value("SELECT appearances FROM watches WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
+        return (last or 0) + 1
+
+    def record_file(
+        self,
+        agent: str,
+        trigger_id: str,
+        path: str,
+        state: FileState | None,
+        event: Event | None,
+        now: datetime,
+        *,
+        status: RunStatus = RunStatus.QUEUED,
+        reason: str | None = None,
+    ) -> str | None:
+        """What is now at the path (None: nothing) and the event that this is, together.
+
+        Returns:
+            The id of the run, or None where there is no event or its key is known.
+        """
+        with self._db.transaction() as connection:
+            if state is None:
+                connection.execute(
+                    "DELETE FROM files WHERE agent = ? AND trigger_id = ? AND path = ?",
+                    [agent, trigger_id, to_path(path)],
+                )
+            else:
+                _write_file(connection, agent, trigger_id, path, state)
+            return self.enqueue(event, now=now, status=status, reason=reason) if event else None
+
+    def has_baseline(self, agent: str, trigger_id: str) -> bool:
+        return bool(
+            self._db.value(
+                "SELECT baseline_at IS NOT NULL FROM watches WHERE agent = ? AND trigger_id = ?", [agent, trigger_id]
+            )
+        )
+
+    def set_baseline(self, agent: str, trigger_id: str, files: Mapping[str, FileState] | None = None) -> None:
+        """Notes that the trigger has looked once, with what it then saw: all in one transaction."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                """INSERT INTO watches (agent, trigger_id, baseline_at) VALUES (?, ?, ?)
+                   ON CONFLICT DO UPDATE SET baseline_at = excluded.baseline_at""",
+                [agent, trigger_id, self._now()],
+            )
+            for path, state in (files or {}).items():
+                _write_file(connection, agent, trigger_id, path, state)
+
+    def forget_files(self, agent: str, trigger_id: str) -> None:
+        """Drops manifest and baseline: the trigger now watches something else. Appearance numbers go on."""
+        with self._db.transaction() as connection:
+            connection.execute("DELETE FROM files WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
+            connection.execute(
+                "UPDATE watches SET baseline_at = NULL WHERE agent = ? AND trigger_id = ?", [agent, trigger_id]
+            )
+
+    def record_own_write(self, agent: str, path: str, size: int, mtime_ns: int, inode: int) -> None:
+        """Notes what an agent has just written, so that its own triggers leave it alone."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                """INSERT INTO own_writes (agent, path, size, mtime_ns, inode, written_at) VALUES (?, ?, ?, ?, ?, ?)
+                   ON CONFLICT DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,
+                          inode = excluded.inode, written_at = excluded.written_at""",
+                [agent, to_path(path), size, mtime_ns, inode, self._now()],
+            )
+
+    def is_own_write(self, agent: str, path: str, size: int, mtime_ns: int, inode: int) -> bool:
+        """Whether what stands at the path is exactly what the agent last wrote there."""
+        return bool(
+            self._db.value(
+                "SELECT 1 FROM own_writes WHERE agent = ? AND path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
+                [agent, to_path(path), size, mtime_ns, inode],
+            )
+        )
+
+    def last_scheduled(self, agent: str, trigger_id: str) -> datetime | None:
+        """The last time that was recorded for the trigger; None where it never was."""
+        return to_time(
+            self._db.value("SELECT scheduled_at FROM schedule WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
+        )
+
+    def record_scheduled(
+        self,
+        agent: str,
+        trigger_id: str,
+        scheduled_at: datetime,
+        event: Event | None,
+        now: datetime,
+        *,
+        status: RunStatus = RunStatus.QUEUED,
+        reason: str | None = None,
+    ) -> str | None:
+        """The time that has come and its event, together. The recorded time never goes back."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                """INSERT INTO schedule (agent, trigger_id, scheduled_at) VALUES (?, ?, ?)
+                   ON CONFLICT DO UPDATE SET scheduled_at = max(scheduled_at, excluded.scheduled_at)""",
+                [agent, trigger_id, format_time(scheduled_at)],
+            )
+            return self.enqueue(event, now=now, status=status, reason=reason) if event else None
+
+
+def _write_file(connection: sqlite3.Connection, agent: str, trigger_id: str, path: str, state: FileState) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [agent, trigger_id, to_path(path), state.size, state.mtime_ns, state.inode, state.sha256, state.appearance],
+    )
+    connection.execute(
+        """INSERT INTO watches (agent, trigger_id, appearances) VALUES (?, ?, ?)
+           ON CONFLICT DO UPDATE SET appearances = max(appearances, excluded.appearances)""",
+        [agent, trigger_id, state.appearance],
+    )

@@ -1,0 +1,81 @@
+"""From what an agent file says to triggers that can be started. The one place that knows all kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeagent.store import Store
+from edgeagent.triggers.alarms import Alarms
+from edgeagent.triggers.base import Trigger, TriggerState, WallClock
+from edgeagent.triggers.file import FileTrigger
+from edgeagent.triggers.schedule import ScheduleTrigger
+from edgeagent.triggers.watching import Watching
+
+if TYPE_CHECKING:
+    from edgeagent.agents import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What triggers of all agents share. Start `watching` and `alarms` before the triggers, stop them after."""
+
+    store: Store
+    watching: Watching
+    alarms: Alarms
+    clock: WallClock
+    home_dir: Path
+    """What `~` stands for."""
+    local_zone: tzinfo
+
+
+def build_triggers(agent: Agent, around: Surroundings) -> list[Trigger]:
+    """The triggers of one agent, in the order of its file."""
+    return [_build(agent.name, settings, around) for settings in agent.triggers]
+
+
+def _build(agent: str, settings: object, around: Surroundings) -> Trigger:
+    from edgeagent.agents import triggers as kinds
+
+    store, clock = around.store, around.clock
+    if isinstance(settings, kinds.FileTrigger):
+        return FileTrigger(
+            agent, settings, home_dir=around.home_dir, store=store, watching=around.watching, clock=clock
+        )
+    if isinstance(settings, kinds.CronTrigger | kinds.EveryTrigger | kinds.AtTrigger):
+        zone = around.local_zone
+        return ScheduleTrigger(agent, settings, store=store, alarms=around.alarms, clock=clock, local_zone=zone)
+    assert isinstance(settings, kinds.BaseTrigger)
+    return Unavailable(agent, settings.id, str(getattr(settings, "trigger", "unknown")))
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A kind of trigger that an agent file may name and that this version cannot run. It says so and never fires."""
+
+    agent: str
+    trigger_id: str
+    kind: str
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def scan(self, now: datetime) -> None: ...
+
+    def state(self) -> TriggerState:
+        return TriggerState("error", f"this version cannot run {self.kind} triggers; see the changelog")
+
+
+def machine_zone() -> tzinfo:
+    """The time zone of this machine with its daylight saving; UTC where the machine's settings make no sense."""
+    from zoneinfo import ZoneInfoNotFoundError
+
+    from tzlocal import get_localzone
+
+    try:
+        return get_localzone()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC

@@ -1,0 +1,187 @@
+"""The documents of the training episodes: what is in `content/`, filled in and put together.
+
+Owns the parsing of `content/*.txt`, the filling of `{slots}` and the composition of a document from opening, lines,
+body and closing. Knows nothing of rules or tools.
+
+Each item of a content file belongs to one of two splits by its position: every ninth is held out and seen only by the
+evaluation. A kind whose `near` names another is never used as a counter-example for that other one.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from names import Names
+
+CONTENT = Path(__file__).parent / "content"
+HELD_OUT_EVERY = 9
+_SLOT = re.compile(r"\{([a-z_]+)\}")
+_SECTIONS = ("open", "line", "body", "close")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of document. `parts[section][held_out]` are the items of a section in one split."""
+
+    label: str
+    subjects: tuple[str, ...]
+    near: frozenset[str]
+    stems: tuple[str, ...]
+    parts: dict[str, dict[bool, tuple[str, ...]]]
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        line = line.rstrip()
+        if re.fullmatch(r"\[[a-z]+(:[a-z_]+)?\]", line):
+            current = sections.setdefault(line[1:-1], [])
+        elif line.strip():
+            current.append(line)
+    return sections
+
+
+def read_kind(path: Path) -> Kind:
+    sections = _sections(path.read_text(encoding="utf-8"))
+    parts = {}
+    for name in _SECTIONS:
+        items = sections.get(name, [])
+        held = tuple(item for index, item in enumerate(items) if index % HELD_OUT_EVERY == 4)
+        kept = tuple(item for index, item in enumerate(items) if index % HELD_OUT_EVERY != 4)
+        parts[name] = {True: held or kept, False: kept}
+    return Kind(
+        label=sections["label"][0].strip(),
+        subjects=tuple(dict.fromkeys(item.strip() for item in sections["subjects"])),
+        near=frozenset(item.strip() for item in sections.get("near", [])),
+        stems=tuple(sections["stems"]),
+        parts=parts,
+        lists={key[5:]: tuple(items) for key, items in sections.items() if key.startswith("list:")},
+    )
+
+
+class Library:
+    """All kinds, with what applies to what.
+
+    `applies(label, phrase)` is True where a document of that kind falls under the phrase, False where it clearly does
+    not, None where people would differ: such pairs are never trained or tested on.
+    """
+
+    def __init__(self, folder: Path = CONTENT) -> None:
+        kinds = [read_kind(path) for path in sorted(folder.glob("*.txt")) if path.name != "groups.txt"]
+        self.kinds = {kind.label: kind for kind in kinds}
+        self.phrases: dict[str, set[str]] = {}
+        for kind in kinds:
+            for phrase in kind.subjects:
+                self.phrases.setdefault(phrase, set()).add(kind.label)
+        for phrase, labels in read_groups(folder / "groups.txt").items():
+            self.phrases.setdefault(phrase, set()).update(labels & set(self.kinds))
+        self._near = {label: set(kind.near) for label, kind in self.kinds.items()}
+        for label, kind in self.kinds.items():
+            for other in kind.near:
+                self._near.setdefault(other, set()).add(label)
+        self.phrases = {phrase: labels for phrase, labels in self.phrases.items() if labels}
+        self.phrases_of = {
+            label: sorted(phrase for phrase, labels in self.phrases.items() if label in labels) for label in self.kinds
+        }
+        self._no = {
+            label: [phrase for phrase in self.phrases if self.applies(label, phrase) is False] for label in self.kinds
+        }
+
+    def applies(self, label: str, phrase: str) -> bool | None:
+        labels = self.phrases[phrase]
+        if label in labels:
+            return True
+        return None if labels & self._near[label] else False
+
+    def other_phrases(self, label: str) -> list[str]:
+        return self._no[label]
+
+
+def read_groups(path: Path) -> dict[str, set[str]]:
+    """`phrase, phrase: label | label` lines: wider names that cover several kinds."""
+    groups: dict[str, set[str]] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if ":" in line and not line.startswith("#"):
+                phrases, labels = line.split(":", 1)
+                for phrase in phrases.split(","):
+                    groups.setdefault(phrase.strip(), set()).update(item.strip() for item in labels.split("|"))
+    return groups
+
+
+class Writer:
+    """Writes documents of a kind. With `held_out` it uses only the items that training never sees."""
+
+    def __init__(self, rng: random.Random, names: Names, held_out: bool = False) -> None:
+        self.rng = rng
+        self.names = names
+        self.held_out = held_out
+
+    def fill(self, text: str, kind: Kind) -> str:
+        def value(match: re.Match[str]) -> str:
+            own = kind.lists.get(match[1])
+            return self.fill(self.rng.choice(own), kind) if own else self.names.slot(match[1])
+
+        return _SLOT.sub(value, text.replace("{{", "\x01").replace("}}", "\x02")).replace("\x01", "{").replace("\x02", "}")
+
+    def stem(self, kind: Kind) -> str:
+        return self.fill(self.rng.choice(kind.stems), kind).replace("/", "-")
+
+    def document(self, kind: Kind) -> str:
+        """A document of that kind: between one and a dozen lines, in one of several layouts."""
+        rng = self.rng
+        lines: list[str] = []
+        layout = rng.random()
+        parts = {name: kind.parts[name][self.held_out] for name in _SECTIONS}
+
+        def take(name: str, low: int, high: int) -> list[str]:
+            items = parts[name]
+            count = min(len(items), rng.randint(low, high))
+            return [self.fill(item, kind) for item in rng.sample(items, count)]
+
+        if rng.random() < 0.7:
+            lines += take("open", 1, 2 if rng.random() < 0.25 else 1)
+        if layout < 0.25:
+            lines += take("line", 3, 7)
+        elif layout < 0.6:
+            lines += self._prose(take("body", 2, 6))
+        elif layout < 0.95:
+            mixed = [*take("line", 1, 4), *self._prose(take("body", 1, 4))]
+            if rng.random() < 0.4:
+                rng.shuffle(mixed)
+            lines += mixed
+        else:
+            lines += take("body", 1, 1)
+        if rng.random() < 0.3:
+            lines += take("close", 1, 1)
+        return self._dress(lines)
+
+    def _prose(self, sentences: list[str]) -> list[str]:
+        """The sentences one a line, or run together into paragraphs."""
+        if self.rng.random() < 0.5:
+            return sentences
+        paragraphs: list[str] = []
+        while sentences:
+            count = self.rng.randint(1, 4)
+            paragraphs.append(" ".join(sentences[:count]))
+            sentences = sentences[count:]
+        return paragraphs
+
+    def _dress(self, lines: list[str]) -> str:
+        """Real files differ in blank lines, indents, bullets and capitals."""
+        rng = self.rng
+        style = rng.random()
+        if style < 0.06:
+            lines = [line.upper() for line in lines]
+        elif style < 0.14:
+            lines = [line.lower() for line in lines]
+        elif style < 0.20:
+            mark = rng.choice(["- ", "* ", "> ", "  ", "\t"])
+            lines = [lines[0], *(mark + line for line in lines[1:])]
+        joiner = "\n\n" if rng.random() < 0.2 else "\n"
+        return joiner.join(lines)

@@ -1,0 +1,103 @@
+"""Endless batches of tokenized episodes, made in processes of their own so that training never waits.
+
+Each worker draws from its own seed: (seed, worker, how far training has come). Nothing is stored on disk.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy
+from content import Library
+from episodes import Composer, Episode
+from names import Names
+from tokenizers import Tokenizer
+from tokenizer import CONTROL, copyable_pieces, load
+
+from edgeagent.model.template import ChatTemplate
+
+HERE = Path(__file__).parent
+_OWN = re.compile(r"(?<=<\|im_start\|>assistant\n).*?<\|im_end\|>", re.DOTALL)
+
+
+def words_of(library: Library) -> list[str]:
+    """Real words for names: what stands in the content."""
+    text = " ".join(item for kind in library.kinds.values() for part in kind.parts.values() for items in part.values() for item in items)
+    return sorted(set(re.findall(r"[A-Za-z]{3,}", text)))
+
+
+def template() -> ChatTemplate:
+    return ChatTemplate((HERE / "chat_template.jinja").read_text(encoding="utf-8"))
+
+
+def rendered(episode: Episode, chat: ChatTemplate) -> str:
+    return "".join(text for text, _ in chat.render(episode.messages, episode.tools, add_generation_prompt=False)).rstrip("\n")
+
+
+def encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Tokens and targets: a target is the next token inside the model's own words, and -1 elsewhere."""
+    encoding = tokenizer.encode(text)
+    own = [match.span() for match in _OWN.finditer(text)]
+    tokens = encoding.ids
+    targets = [-1] * len(tokens)
+    spans = iter(own)
+    span = next(spans, None)
+    for index, (start, end) in enumerate(encoding.offsets):
+        while span and start >= span[1]:
+            span = next(spans, None)
+        if span and start >= span[0] and index > 0:
+            targets[index - 1] = tokens[index]
+    return tokens, targets
+
+
+def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> Composer:
+    rng = random.Random(seed)
+    library = Library()
+    pieces = copyable_pieces(tokenizer) if tokenizer else []
+    return Composer(rng, library, Names(rng, words_of(library), pieces), held_out)
+
+
+def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Batches of about `tokens_a_batch` tokens; episodes of like length share a batch, so little is padding.
+
+    `echoes` is the share of episodes that only practise copying.
+    """
+    tokenizer = load(tokenizer_path)
+    make, chat = composer(seed, tokenizer), template()
+    make.echo_share = echoes
+    while True:
+        pool = [encode(rendered(make.episode(), chat), tokenizer) for _ in range(512)]
+        pool = sorted((item for item in pool if len(item[0]) <= longest), key=lambda item: len(item[0]))
+        groups, group = [], []
+        for item in pool:
+            if group and len(item[0]) * (len(group) + 1) > tokens_a_batch:
+                groups.append(group)
+                group = []
+            group.append(item)
+        make.rng.shuffle(groups)
+        for group in groups:
+            width = max(len(tokens) for tokens, _ in group)
+            tokens = numpy.zeros((len(group), width), dtype=numpy.int64)
+            targets = numpy.full((len(group), width), -1, dtype=numpy.int64)
+            for row, (ids, wanted) in enumerate(group):
+                tokens[row, : len(ids)] = ids
+                targets[row, : len(wanted)] = wanted
+            yield tokens, targets
+
+
+def _work(queue: multiprocessing.Queue, seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float) -> None:
+    for batch in batches(seed, tokenizer_path, tokens_a_batch, longest, echoes):
+        queue.put(batch)
+
+
+def stream(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, workers: int = 1) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue(maxsize=16)
+    for worker in range(workers):
+        context.Process(target=_work, args=(queue, f"{seed}/{worker}", tokenizer_path, tokens_a_batch, longest, echoes), daemon=True).start()
+    while True:
+        yield queue.get()
