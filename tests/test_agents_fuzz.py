@@ -24,7 +24,7 @@ def check(raw: bytes) -> None:
         parse_agent(Path("a.md"), raw, known_tools=("read_file",), known_models=("pocket",), home=HOME)
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(30))
 def test_a_damaged_file_is_an_agent_or_has_faults(seed: int) -> None:
     chance = random.Random(seed)
     raw = bytearray(FULL)
@@ -34,9 +34,7 @@ def test_a_damaged_file_is_an_agent_or_has_faults(seed: int) -> None:
     check(bytes(raw))
 
 
-@pytest.mark.parametrize(
-    "odd", ["5", "1.5", "true", "null", "[]", "[[]]", "{}", "{a: b}", "''", "'{{'", "[null]", "[5]"]
-)
+@pytest.mark.parametrize("odd", ["1.5", "true", "null", "[[]]", "{a: b}"])
 def test_a_value_of_any_kind_at_any_key_is_an_agent_or_has_faults(odd: str) -> None:
     lines = FULL.decode().splitlines()
     for number, line in enumerate(lines):

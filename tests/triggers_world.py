@@ -14,7 +14,8 @@ from edgeagent.triggers.file import FileTrigger
 from edgeagent.triggers.watching import Pace, Watching
 
 SETTLE = 0.1
-PATIENCE = 8.0
+PATIENCE = 60.0
+"""Seconds. Long, because a machine that also does other work may be slow; used up only by a test that fails."""
 
 
 class FileWorld:

@@ -19,7 +19,7 @@ class SchemaFaultError(ValueError):
 def check_output(schema: Json) -> Json:
     """The schema as it is. Raises SchemaFaultError, a ValueError, where it is not the schema of an object."""
     # Imported late: it loads a native library and 90 modules in 100 ms, and few agents have an output.
-    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+    from jsonschema import Draft202012Validator, SchemaError
 
     if schema.get("type") != "object":
         raise SchemaFaultError(("type",), 'must be the JSON Schema of an object: add "type: object"')

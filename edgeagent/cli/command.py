@@ -47,8 +47,11 @@ class Group(click.Group):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"no_args_is_help": True} | settings)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of the file, which is the order of use
 
-class AgentName(click.ParamType):
+
+class AgentName(click.ParamType[str]):
     """The name of an agent, or a path to its file."""
 
     name = "agent"
@@ -61,7 +64,7 @@ class AgentName(click.ParamType):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-class Since(click.ParamType):
+class Since(click.ParamType[datetime]):
     """A moment: a duration ago (2h, 7d) or a date or time (2026-11-24, 2026-11-24T07:00)."""
 
     name = "when"

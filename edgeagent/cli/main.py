@@ -10,10 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from edgeagent import __version__
 from edgeagent.cli.app import App
 from edgeagent.cli.command import COMMON, Command
 from edgeagent.cli.screen import accept_any_text, printable
@@ -67,11 +68,13 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # standalone_mode is not for callers to choose
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
         """Carries out one command line and exits with its code."""
         accept_any_text()
-        app = App(os.environ)
-        sys.exit(_code_of(self, app, args, prog_name or "edgeagent", extra | {"obj": app, "standalone_mode": False}))
+        app = extra.setdefault("obj", App(os.environ))
+        sys.exit(_code_of(self, app, args, prog_name or "edgeagent", extra | {"standalone_mode": False}))
 
 
 def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str, extra: dict[str, Any]) -> int:
@@ -90,7 +93,7 @@ def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _tell(app, EdgeagentError(f"{where}{error.strerror or error}", "edgeagent doctor"))
-    except Exception as error:
+    except Exception as error:  # the last door: a user gets words, and with -v the traceback
         hint = "" if app.verbose else "the same with -v; what it prints belongs in a bug report"
         return _tell(app, EdgeagentError(f"internal fault: {type(error).__name__}: {error}", hint))
 
@@ -129,7 +132,7 @@ def _leave_quietly() -> int:
 
 
 @click.group(cls=Commands, params=list(COMMON), no_args_is_help=True)
-@click.version_option(package_name="edgeagent", message="edgeagent %(version)s")
+@click.version_option(__version__, message="edgeagent %(version)s")
 def cli() -> None:
     """Small local models that act on this device when something happens.
 

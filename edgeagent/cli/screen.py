@@ -81,12 +81,12 @@ class Screen:
         """The text on `width` columns, where lines are cut at all."""
         return cut(text, width) if self.fits else text
 
-    def wrapped(self, text: str, indent: str, first: str | None = None) -> None:
-        """Words of one paragraph a line of the text, on as many lines as they need."""
+    def wrapped(self, text: str, indent: str, first: str | None = None, style: str = "") -> None:
+        """The lines of a text below each other, each on as many lines as it needs. `first` stands before the first."""
         lead = indent if first is None else first
         for paragraph in printable(text).splitlines() or [""]:
             for part in _wrap(paragraph, self.width - len(indent)):
-                self.line(f"{lead}{part}".rstrip())
+                self.line(f"{lead}{self.style(part, *([style] if style else []))}".rstrip())
                 lead = indent
 
     def pairs(self, rows: Iterable[tuple[str, str]], *, indent: str = "") -> None:

@@ -94,9 +94,9 @@ def read_turn(written: str, output_is_json: bool) -> Turn:
     rest = rest.strip("\n") if not output_is_json else rest.strip()
     if not rest.startswith(OPEN_CALL):
         return Turn(rest.strip(), reasoning.strip(), None)
-    inner = rest[len(OPEN_CALL) :].partition(CLOSE_CALL)[0]
+    inner = rest[len(OPEN_CALL) :].lstrip()
     try:
-        read = json.loads(inner)
+        read, _ = json.JSONDecoder().raw_decode(inner)  # not up to the closing tag: an argument may spell it
         return Turn("", reasoning.strip(), ToolCall(read["name"], read["arguments"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError("the model's call was cut") from error

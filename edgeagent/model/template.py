@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,8 +22,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from edgeagent.errors import ModelError
 from edgeagent.schema import Json, Message, ToolSpec
 
-MAX_RENDERED = 4_000_000
+MAX_RENDERED = 2_000_000
 """Characters. A template that renders more is refused."""
+MAX_SECONDS = 10.0
 
 
 class TemplateFault(jinja2.TemplateError):
@@ -105,16 +107,17 @@ class ChatTemplate:
         marks = _Marks(self._special, messages)
         variables: Json = {
             "messages": [marks.hide(as_openai(message)) for message in messages],
-            "tools": [tool.as_function() for tool in tools] or None,
             "add_generation_prompt": add_generation_prompt,
             **self._tokens,
         }
-        size = 0
+        if tools:  # some templates test whether it is defined, others whether it is true
+            variables["tools"] = [tool.as_function() for tool in tools]
+        size, until = 0, time.monotonic() + MAX_SECONDS
         parts: list[str] = []
         try:
             for part in self._template.generate(**variables):
                 size += len(part)
-                if size > MAX_RENDERED:
+                if size > MAX_RENDERED or time.monotonic() > until:
                     raise ModelError("the model's chat template renders without end")
                 parts.append(part)
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:

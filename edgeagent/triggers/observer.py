@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
     Handle = Callable[[FileSystemEvent], None]
+
+_PASS_ON = 1.0
+"""Seconds that hints may take to be passed on, which is done by another thread in no time."""
 
 _WATCHDOG_LOG = "watchdog.observers.inotify_c"
 
@@ -83,7 +87,11 @@ class Observer:
         return observer is not None and any(one.watch == watch and one.is_alive() for one in list(observer.emitters))
 
     def unwatch(self, watch: ObservedWatch) -> None:
+        """What was told before is passed on first: with the watch, watchdog drops what it still has to tell."""
         if self._observer is not None:
+            deadline = time.monotonic() + _PASS_ON
+            while not self._observer.event_queue.empty() and self._observer.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.001)
             with suppress(KeyError):  # one that is gone already, or that watchdog lost track of
                 self._observer.unschedule(watch)
 

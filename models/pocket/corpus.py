@@ -61,14 +61,14 @@ def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> 
     return Composer(rng, library, Names(rng, words_of(library), pieces), held_out)
 
 
-def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
     """Batches of about `tokens_a_batch` tokens; episodes of like length share a batch, so little is padding.
 
-    `echoes` is the share of episodes that only practise copying.
+    `echoes` and `drills` are the shares of episodes that only practise copying, or judging.
     """
     tokenizer = load(tokenizer_path)
     make, chat = composer(seed, tokenizer), template()
-    make.echo_share = echoes
+    make.echo_share, make.drill_share = echoes, drills
     while True:
         pool = [encode(rendered(make.episode(), chat), tokenizer) for _ in range(512)]
         pool = sorted((item for item in pool if len(item[0]) <= longest), key=lambda item: len(item[0]))
@@ -89,15 +89,15 @@ def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, 
             yield tokens, targets
 
 
-def _work(queue: multiprocessing.Queue, seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float) -> None:
-    for batch in batches(seed, tokenizer_path, tokens_a_batch, longest, echoes):
+def _work(queue: multiprocessing.Queue, seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> None:
+    for batch in batches(seed, tokenizer_path, tokens_a_batch, longest, echoes, drills):
         queue.put(batch)
 
 
-def stream(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, workers: int = 1) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+def stream(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float, workers: int = 1) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(maxsize=16)
     for worker in range(workers):
-        context.Process(target=_work, args=(queue, f"{seed}/{worker}", tokenizer_path, tokens_a_batch, longest, echoes), daemon=True).start()
+        context.Process(target=_work, args=(queue, f"{seed}/{worker}", tokenizer_path, tokens_a_batch, longest, echoes, drills), daemon=True).start()
     while True:
         yield queue.get()

@@ -5,7 +5,7 @@ here by the product's own code: `edgeagent.prompt` for the event, `edgeagent.too
 template beside this file through `edgeagent.model.template`.
 
 Families: sort (rules by kind of document), note (add a line taken from the text), digest (list a folder, write the
-list), watch (read a file, note a line only when it matters); and echo, for practice. `held_out=True` uses wordings and content that training
+list), watch (read a file, note a line only when it matters); and echo and drill, for practice. `held_out=True` uses wordings and content that training
 never sees.
 """
 
@@ -289,6 +289,7 @@ class Composer:
     names: Names
     held_out: bool = False
     echo_share: float = 0.04
+    drill_share: float = 0.0
     writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -303,6 +304,8 @@ class Composer:
     def episode(self) -> Episode:
         if self.rng.random() < self.echo_share:
             return self.echo()
+        if self.rng.random() < self.drill_share:
+            return self.drill()
         weights = [weight for weight, _ in self._families]
         return self.rng.choices([make for _, make in self._families], weights)[0]()
 
@@ -325,6 +328,21 @@ class Composer:
         answer = "\n".join(values[index] for index in asked)
         messages = [*opening_messages(f"Repeat {wanted}.", event), Message("assistant", answer)]
         return Episode("echo", tuple(messages), (), "", "echo")
+
+    def drill(self) -> Episode:
+        """Nothing but judging: what a document is, and for many phrases whether they name it."""
+        rng = self.rng
+        kind = self._kind()
+        data = {"preview": self.writer.document(kind)[: self._preview()]}
+        fitting = self.library.phrases_of[kind.label]
+        phrases = rng.sample(fitting, min(len(fitting), rng.choice([0, 1, 2, 3, 4])))
+        phrases += [phrase for phrase in rng.sample(self.library.other_phrases(kind.label), rng.randint(3, 7))]
+        phrases = list(dict.fromkeys(phrases))
+        rng.shuffle(phrases)
+        lines = [kind.label, *(f"{phrase}: {'yes' if phrase in fitting else 'no'}" for phrase in phrases)]
+        messages = opening_messages(f"Check {', '.join(phrases)}.", Event("", "manual", "", "", data))
+        messages.append(Message("assistant", "Checked.", "\n".join(lines)))
+        return Episode("drill", tuple(messages), (), kind.label, "drill")
 
     # --- what all families share -------------------------------------------------------------------------------
 

@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--decay", type=float, default=0.5, help="part of the tokens over which the rate decays")
     parser.add_argument("--seed", default="pocket")
     parser.add_argument("--echoes", type=float, default=0.04, help="share of episodes that only practise copying")
+    parser.add_argument("--drills", type=float, default=0.35, help="share of episodes that only practise judging")
     parser.add_argument("--hours", type=float, default=1e9, help="stop (with a checkpoint) after so long")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def main() -> None:
     began = last = time.monotonic()
     since, total, count = 0, 0.0, 0
     log = (arguments.out / "curve.jsonl").open("a")
-    for tokens, targets in stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest, arguments.echoes):
+    for tokens, targets in stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest, arguments.echoes, arguments.drills):
         factor = rate_at(seen, arguments.tokens, 300_000, arguments.decay)
         for optimizer, base in ((muon, arguments.rate), (adam, arguments.rate / 10)):
             for group in optimizer.param_groups:

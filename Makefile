@@ -1,0 +1,45 @@
+# make demo: the main job, on the bundled model.   make test: everything a fresh machine needs, then all tests.
+BIN := .venv/bin
+TOKENS ?= 400e6
+# What starts processes, waits for the world, or loads the model.
+SLOW := $(wildcard tests/test_*_kill.py tests/test_*_crash.py tests/test_triggers_file.py tests/test_triggers_restart.py \
+	tests/test_*host*.py tests/test_*daemon*.py tests/test_*demo*.py tests/test_cli*.py tests/test_package.py)
+
+.PHONY: demo test check fix bench pocket clean
+
+demo:                                   ## set up, then file eight documents with the bundled model
+	@packaging/setup.sh
+	@$(BIN)/edgeagent demo
+
+test:                                   ## set up, then lint, types and every test
+	@packaging/setup.sh dev --packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+check:                                  ## the fast part of `test`: no processes, no model
+	@packaging/setup.sh dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -x $(SLOW:%=--ignore=%)
+
+fix:                                    ## put the code into shape
+	@packaging/setup.sh dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python docs/configuration.py
+
+bench:                                  ## the figures of the README
+	@packaging/setup.sh dev
+	@for program in bench/*.py; do $(BIN)/python "$$program" || exit 1; done
+
+pocket:                                 ## train the bundled model again; takes hours without a GPU
+	@packaging/setup.sh pocket
+	.venv-pocket/bin/python models/pocket/train.py --tokens $(TOKENS) --out models/pocket/build
+	.venv-pocket/bin/python models/pocket/export.py --out models/pocket/build --gguf models/pocket/pocket.gguf
+
+clean:
+	rm -rf .venv .venv-pocket build dist models/pocket/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

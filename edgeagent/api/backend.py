@@ -1,0 +1,37 @@
+"""What the API needs of the daemon. The daemon satisfies it; so does a test's own small one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgeagent.schema import Json, RunStatus
+from edgeagent.store import Store
+
+
+class Backend(Protocol):
+    @property
+    def store(self) -> Store:
+        """The open journal."""
+
+    def status(self) -> Json:
+        """How the daemon is.
+
+        `{"pid", "version", "started_at", "home", "agents": [...], "queue": {status: n},
+        "model": {"name", "loaded", "resident_bytes"}, "triggers": [{"agent", "id", "kind", "condition", "text"}],
+        "problems": [str]}`
+        """
+
+    def agents(self) -> list[Json]:
+        """Each with name, description, path, triggers, model, enabled."""
+
+    def submit(self, agent: str, data: Json, *, trigger: str = "manual", dry_run: bool = False) -> str:
+        """Queues an event for an agent (a name, or the path of its file) and gives the run's id.
+
+        Raises NotFound, AgentFileError.
+        """
+
+    def cancel(self, run_id: str) -> RunStatus:
+        """Gives the status that the run now has. Raises NotFound."""
+
+    def retry(self, run_id: str) -> None:
+        """Queues a run that did not end well once more. Raises NotFound, UsageError."""

@@ -1,0 +1,179 @@
+"""`edgeagent agents`: the agent files: list, show, write, check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeagent.cli.app import App, pass_app
+from edgeagent.cli.command import AGENT, Group, json_option
+from edgeagent.cli.screen import Column
+from edgeagent.cli.words import model_of, setting, trigger_words
+from edgeagent.errors import AgentFileError, Problem, UsageError
+from edgeagent.schema import Json
+
+if TYPE_CHECKING:
+    from edgeagent.agents import Agent
+
+BAD = 2
+
+
+@click.group(cls=Group)
+def agents() -> None:
+    """The agents: list, show, write, check."""
+
+
+@agents.command("list")
+@json_option
+@pass_app
+def list_agents(app: App, as_json: bool) -> None:
+    """The agents that can run."""
+    loaded = app.runtime.load_agents()
+    default = app.runtime.config.model.default
+    if as_json:
+        app.screen.json([_summary(agent, default) for agent in loaded.agents.values()])
+    elif loaded.agents:
+        columns = [Column("NAME"), Column("RUNS ON", flexible=True), Column("MODEL"), Column("", flexible=True)]
+        rows = [
+            [agent.name, "; ".join(_triggers(agent)) or "demand", model_of(agent, default), agent.description]
+            for agent in loaded.agents.values()
+        ]
+        app.screen.table(columns, rows)
+    elif not loaded.problems:
+        app.note(f"no agents in {app.home.agents}; try: edgeagent init")
+    app.note_problems(loaded.problems)
+
+
+def _triggers(agent: Agent) -> list[str]:
+    return [trigger_words(trigger.model_dump(mode="json")) for trigger in agent.triggers]
+
+
+def _summary(agent: Agent, default: str) -> Json:
+    return {
+        "name": agent.name,
+        "description": agent.description,
+        "path": str(agent.path),
+        "triggers": [trigger.model_dump(mode="json") for trigger in agent.triggers],
+        "model": model_of(agent, default).removesuffix(" (default)"),
+        "enabled": agent.enabled,
+    }
+
+
+@agents.command()
+@click.argument("name", type=AGENT, metavar="AGENT")
+@json_option
+@pass_app
+def show(app: App, name: str, as_json: bool) -> None:
+    """What one agent may do, when, and its instructions."""
+    agent = app.runtime.agent(name)
+    if as_json:
+        app.screen.json(agent.model_dump(mode="json"))
+        return
+    screen = app.screen
+    screen.pairs(_facts(agent, app.runtime.config.model.default))
+    screen.line()
+    screen.wrapped(agent.body.strip(), "")
+
+
+def _facts(agent: Agent, default: str) -> list[tuple[str, str]]:
+    limits = agent.limits
+    return [
+        ("name", agent.name),
+        ("about", agent.description),
+        ("file", str(agent.path)),
+        ("runs on", "\n".join(_triggers(agent)) or "demand"),
+        ("model", model_of(agent, default)),
+        ("tools", ", ".join(agent.tools) or "none"),
+        ("skills", ", ".join(agent.skills)),
+        ("may read", ", ".join(agent.grants.read)),
+        ("may write", ", ".join(agent.grants.write)),
+        ("approval", ", ".join([agent.approval, *(f"always for {tool}" for tool in agent.approve)])),
+        (
+            "limits",
+            f"{limits.steps} steps, {setting(limits.seconds)}, {limits.output_tokens} tokens out, "
+            f"{limits.prompt_tokens} in, {limits.actions_per_hour} actions an hour, {limits.attempts} attempts",
+        ),
+        ("expects", "\n".join(_expectation(item.model_dump(exclude_none=True)) for item in agent.expect)),
+    ]
+
+
+def _expectation(item: Json) -> str:
+    kind, value = next(iter(item.items()))
+    return {"tool": f"{value} succeeded", "gone": f"{value} is gone", "exists": f"{value} exists"}[kind]
+
+
+@agents.command()
+@click.argument("name")
+@pass_app
+def new(app: App, name: str) -> None:
+    """Write a file to start a new agent from.
+
+    Every key that matters at first is in it, with a comment.
+    """
+    from edgeagent.agents.agent import check_name
+    from edgeagent.cli.starting import starting_file
+
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UsageError(str(error), "edgeagent agents new my-agent") from error
+    app.home.create()
+    path = app.home.agents / f"{name}.md"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(starting_file(name))
+    except FileExistsError:
+        raise UsageError(f"{path} exists already", f"edgeagent agents show {name}") from None
+    app.screen.line(str(path))
+    app.note(f"edit it, then: edgeagent agents validate {name}")
+
+
+@agents.command()
+@click.argument("names", nargs=-1, type=AGENT, metavar="[AGENT]...")
+@json_option
+@pass_app
+def validate(app: App, names: Sequence[str], as_json: bool) -> int:
+    """Check agent files, all or those named.
+
+    AGENT is a name or a path. Exits with 2 where a file cannot be used.
+    """
+    found = _check_named(app, names) if names else _check_all(app)
+    is_bad = any(found.values())
+    if as_json:
+        app.screen.json({"ok": not is_bad, "files": [_as_json(file, problems) for file, problems in found.items()]})
+        return BAD if is_bad else 0
+    for file, problems in found.items():
+        for problem in problems:
+            app.screen.line(str(problem))
+        if not problems:
+            app.screen.line(f"{file}: {app.screen.style('ok', 'green')}")
+    if not found:
+        app.note(f"no agents in {app.home.agents}; try: edgeagent init")
+    return BAD if is_bad else 0
+
+
+def _check_all(app: App) -> dict[str, list[Problem]]:
+    """Every file of the agents folder, in the order of their names, with what is wrong in it."""
+    loaded = app.runtime.load_agents()
+    found: dict[str, list[Problem]] = {str(agent.path): [] for agent in loaded.agents.values()}
+    for problem in loaded.problems:
+        found.setdefault(problem.file, []).append(problem)
+    return dict(sorted(found.items()))
+
+
+def _check_named(app: App, names: Sequence[str]) -> dict[str, list[Problem]]:
+    found: dict[str, list[Problem]] = {}
+    for name in names:
+        try:
+            found[str(app.runtime.agent(name).path)] = []
+        except AgentFileError as error:
+            for problem in error.problems:
+                found.setdefault(problem.file, []).append(problem)
+    return found
+
+
+def _as_json(file: str, problems: Sequence[Problem]) -> Json:
+    told = [{"line": problem.line, "message": problem.message} for problem in problems]
+    return {"file": file, "ok": not problems, "problems": told}

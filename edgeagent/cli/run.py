@@ -1,0 +1,100 @@
+"""`edgeagent run`: one run of one agent, shown live. Through the daemon where one runs, else in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeagent.cli.app import App, pass_app
+from edgeagent.cli.command import AGENT, Command, json_option
+from edgeagent.cli.events import Given, event_options, make_event
+from edgeagent.cli.running import ask_person, exit_code, follow, stop_on_interrupt
+from edgeagent.cli.trace import Trace
+from edgeagent.schema import Event, Json, Run, Step
+
+if TYPE_CHECKING:
+    from edgeagent.agents import Agent
+    from edgeagent.api.client import DaemonClient
+
+OnStep = Callable[[Step], None]
+
+
+@click.command(cls=Command)
+@click.argument("agent", type=AGENT)
+@event_options
+@click.option("--dry-run", is_flag=True, help="End before the first call that would change something.")
+@json_option
+@pass_app
+def run(app: App, agent: str, given: Given, dry_run: bool, as_json: bool) -> int:
+    """Run one agent now and show what it does.
+
+    AGENT is a name, or a path to an agent's file. Without an event an agent with a schedule gets the event that it
+    would get now. Works with and without a daemon; only without one can calls be approved at the terminal.
+    """
+    chosen = app.runtime.agent(agent)
+    trigger, data = make_event(given, chosen, datetime.now(UTC))
+    trace = Trace(app.screen, is_brief=app.quiet)
+    show: OnStep = (lambda step: None) if as_json else _as_long_as_it_is_read(trace.step)
+    app.runtime.check_model(chosen)
+    daemon = app.daemon_if_any()
+    if not as_json:
+        _begin(app, trace, chosen, trigger, data)
+    if daemon:
+        ended, was_interrupted = _in_daemon(daemon, agent, trigger, data, dry_run, show)
+    else:
+        ended, was_interrupted = _here(app, chosen, trigger, data, dry_run, show)
+    if as_json:
+        app.screen.json(ended.as_json())
+    else:
+        trace.end(ended)
+    return exit_code(ended, was_interrupted=was_interrupted)
+
+
+def _as_long_as_it_is_read(show: OnStep) -> OnStep:
+    """Whoever reads our output may go away (`| head`), or its disk may fill: the run is not to fail by that."""
+    is_read = True
+
+    def step(step: Step) -> None:
+        nonlocal is_read
+        try:
+            if is_read:
+                show(step)
+        except OSError:
+            is_read = False
+
+    return step
+
+
+def _begin(app: App, trace: Trace, agent: Agent, trigger: str, data: Json) -> None:
+    from edgeagent.store.values import describe
+
+    what = describe(Event(agent.name, trigger, trigger, "", data))
+    event = what if what == trigger else f"{trigger}, {what}"
+    path = str(data.get("path", ""))
+    trace.begin(agent=agent.name, model=app.runtime.check_model(agent).name, event=event, path=path)
+
+
+def _in_daemon(
+    daemon: DaemonClient, agent: str, trigger: str, data: Json, dry_run: bool, show: OnStep
+) -> tuple[Run, bool]:
+    run_id = daemon.submit(agent_for_daemon(agent), data, trigger=trigger, dry_run=dry_run)
+    return follow(daemon, run_id, show)
+
+
+def agent_for_daemon(agent: str) -> str:
+    """The daemon has another working folder, so a path goes there in full."""
+    is_path = "/" in agent or agent.endswith(".md")
+    return str(Path(agent).resolve()) if is_path else agent
+
+
+def _here(app: App, agent: Agent, trigger: str, data: Json, dry_run: bool, show: OnStep) -> tuple[Run, bool]:
+    from edgeagent.loop import nobody
+
+    with stop_on_interrupt() as stop:
+        approve = ask_person(app.notes, stop) if app.can_ask else nobody
+        ended = app.runtime.run_once(agent, trigger, data, approve=approve, dry_run=dry_run, on_step=show, stop=stop)
+        return ended, stop.is_set()
