@@ -340,7 +340,9 @@ def test_the_client_imports_no_server(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import sys, edgeagent.api.client; print([m for m in ('starlette', 'uvicorn', 'pydantic') if m in sys.modules])"
+    code = (
+        "import sys, edgeagent.api.client; print([m for m in ('starlette', 'uvicorn', 'pydantic') if m in sys.modules])"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed == "[]\n"
 
@@ -360,5 +362,3 @@ def test_many_watchers_do_not_keep_others_from_asking(world: World) -> None:
     for watcher in watchers:
         watcher.join(20)
     assert ends == [RunStatus.OK] * 45
-
-

@@ -90,7 +90,9 @@ def test_values_of_the_event_are_json_or_text(world: World) -> None:
 
 def test_an_event_comes_from_a_file_or_from_stdin_and_values_change_it(world: World) -> None:
     (world.root / "event.json").write_text('{"path": "/x", "change": "created", "n": 1}')
-    run = world.json("run", "inbox", "--event", str(world.root / "event.json"), "--input", "n=2", "--json", script=["ok"])
+    run = world.json(
+        "run", "inbox", "--event", str(world.root / "event.json"), "--input", "n=2", "--json", script=["ok"]
+    )
     assert run["event"] == {"path": "/x", "change": "created", "n": 2}
     assert run["trigger"] == "file"
     done = world.call("run", "inbox", "--event", "-", "--json", script=["ok"], stdin='{"a": 1}')
@@ -265,6 +267,14 @@ def test_nothing_that_a_model_or_a_file_says_reaches_the_terminal_as_a_command(w
     shown = done.stdout + world.call("runs", "list").stdout + world.call("runs", "show", done.stdout.split()[-1]).stdout
     assert not set(shown) & set("\x1b\x07\x9b\r\u202e")
     assert "\\x1b[2Jwiped" in shown
+
+
+def test_while_the_model_thinks_the_seconds_are_counted_and_then_gone(world: World) -> None:
+    terminal = Terminal(world, "run", "inbox", script=[2.5, "Done."])
+    terminal.until("… 1 s")
+    shown = terminal.end()[1]
+    assert "\r\x1b[K" + "\x1b[1m 1 model" in shown
+    assert "…" not in Terminal(world, "run", "inbox", "--json", script=[1.5, "Done."]).end()[1]
 
 
 def test_colours_are_for_terminals_that_want_them(world: World) -> None:

@@ -27,8 +27,9 @@ def init(app: App, as_json: bool) -> None:
     wanted = {app.home.config_file: settings_file(), app.home.agents / f"{_FIRST}.md": _first_agent()}
     written = {path: _write_new(path, text) for path, text in wanted.items()}
     if as_json:
+        told = {"wrote": True, "kept": False}
         app.screen.json(
-            {"written": [str(path) for path in wanted if written[path]], "home": str(app.home.agents.parent)}
+            {word: [str(path) for path, is_new in written.items() if is_new is new] for word, new in told.items()}
         )
         return
     for path, is_new in written.items():

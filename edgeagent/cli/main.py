@@ -23,7 +23,7 @@ from edgeagent.errors import AgentFileError, EdgeagentError
 INTERRUPTED = 130
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo:demo", "See the main job done in a scratch home."),
+    "demo": ("demo:demo", "See the main job done: files arrive, the bundled model decides, tools act."),
     "init": ("init:init", "Write config.toml and a first agent."),
     "run": ("run:run", "Run one agent now and show what it does."),
     "daemon": ("daemon:daemon", "Watch, wait and work, until it is stopped."),

@@ -18,7 +18,6 @@ from edgeagent.schema import Event, Json, Run, Step
 
 if TYPE_CHECKING:
     from edgeagent.agents import Agent
-    from edgeagent.api.client import DaemonClient
 
 OnStep = Callable[[Step], None]
 
@@ -37,24 +36,49 @@ def run(app: App, agent: str, given: Given, dry_run: bool, as_json: bool) -> int
     """
     chosen = app.runtime.agent(agent)
     trigger, data = make_event(given, chosen, datetime.now(UTC))
-    trace = Trace(app.screen, is_brief=app.quiet)
-    show: OnStep = (lambda step: None) if as_json else _as_long_as_it_is_read(trace.step)
-    app.runtime.check_model(chosen)
+    model = app.runtime.check_model(chosen).name
     daemon = app.daemon_if_any()
-    if not as_json:
-        _begin(app, trace, chosen, trigger, data)
-    if daemon:
-        ended, was_interrupted = _in_daemon(daemon, agent, trigger, data, dry_run, show)
-    else:
-        ended, was_interrupted = _here(app, chosen, trigger, data, dry_run, show)
-    if as_json:
-        app.screen.json(ended.as_json())
-    else:
-        trace.end(ended)
+    trace = Trace(app.screen, is_brief=app.quiet or as_json, is_live=True)
+    show = (lambda step: None) if as_json else as_long_as_it_is_read(trace.step)
+    try:
+        if not as_json:
+            _begin(trace, chosen, model, trigger, data)
+        if daemon:
+            run_id = daemon.submit(agent_for_daemon(agent), data, trigger=trigger, dry_run=dry_run)
+            ended, was_interrupted = follow(daemon, run_id, show)
+        else:
+            ended, was_interrupted = _run_here(app, trace, chosen, trigger, data, dry_run, show)
+    finally:
+        trace.pause()
+    app.screen.json(ended.as_json()) if as_json else trace.end(ended)
     return exit_code(ended, was_interrupted=was_interrupted)
 
 
-def _as_long_as_it_is_read(show: OnStep) -> OnStep:
+def _run_here(
+    app: App, trace: Trace, agent: Agent, trigger: str, data: Json, dry_run: bool, show: OnStep
+) -> tuple[Run, bool]:
+    from edgeagent.loop import nobody
+
+    with stop_on_interrupt() as stop:
+        approve = ask_person(app.notes, stop, trace.pause) if app.can_ask else nobody
+        ended = app.runtime.run_once(agent, trigger, data, approve=approve, dry_run=dry_run, on_step=show, stop=stop)
+        return ended, stop.is_set()
+
+
+def _begin(trace: Trace, agent: Agent, model: str, trigger: str, data: Json) -> None:
+    from edgeagent.cli.words import event_words
+
+    event = Event(agent.name, trigger, trigger, "", data)
+    trace.begin(agent=agent.name, model=model, event=event_words(event), path=str(data.get("path") or ""))
+
+
+def agent_for_daemon(agent: str) -> str:
+    """The daemon has another working folder, so a path goes there in full."""
+    is_path = "/" in agent or agent.endswith(".md")
+    return str(Path(agent).resolve()) if is_path else agent
+
+
+def as_long_as_it_is_read(show: OnStep) -> OnStep:
     """Whoever reads our output may go away (`| head`), or its disk may fill: the run is not to fail by that."""
     is_read = True
 
@@ -67,34 +91,3 @@ def _as_long_as_it_is_read(show: OnStep) -> OnStep:
             is_read = False
 
     return step
-
-
-def _begin(app: App, trace: Trace, agent: Agent, trigger: str, data: Json) -> None:
-    from edgeagent.store.values import describe
-
-    what = describe(Event(agent.name, trigger, trigger, "", data))
-    event = what if what == trigger else f"{trigger}, {what}"
-    path = str(data.get("path", ""))
-    trace.begin(agent=agent.name, model=app.runtime.check_model(agent).name, event=event, path=path)
-
-
-def _in_daemon(
-    daemon: DaemonClient, agent: str, trigger: str, data: Json, dry_run: bool, show: OnStep
-) -> tuple[Run, bool]:
-    run_id = daemon.submit(agent_for_daemon(agent), data, trigger=trigger, dry_run=dry_run)
-    return follow(daemon, run_id, show)
-
-
-def agent_for_daemon(agent: str) -> str:
-    """The daemon has another working folder, so a path goes there in full."""
-    is_path = "/" in agent or agent.endswith(".md")
-    return str(Path(agent).resolve()) if is_path else agent
-
-
-def _here(app: App, agent: Agent, trigger: str, data: Json, dry_run: bool, show: OnStep) -> tuple[Run, bool]:
-    from edgeagent.loop import nobody
-
-    with stop_on_interrupt() as stop:
-        approve = ask_person(app.notes, stop) if app.can_ask else nobody
-        ended = app.runtime.run_once(agent, trigger, data, approve=approve, dry_run=dry_run, on_step=show, stop=stop)
-        return ended, stop.is_set()

@@ -53,10 +53,13 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def ask_person(notes: Screen, stop: threading.Event) -> Callable[[ToolCall, Decision], bool]:
+def ask_person(
+    notes: Screen, stop: threading.Event, before_asking: Callable[[], None]
+) -> Callable[[ToolCall, Decision], bool]:
     """Asks at the terminal. Only a yes is a yes; Ctrl-C ends the run."""
 
     def approve(call: ToolCall, decision: Decision) -> bool:
+        before_asking()
         notes.line(f"{notes.style('approval:', 'yellow', 'bold')} {one_line(decision.reason)}")
         notes.wrapped(one_line(call_of(call.name, call.arguments)), "  ")
         before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,6 +17,7 @@ from edgeagent.cli.words import (
     answer_of,
     event_of,
     local_time,
+    run_event_words,
     seconds,
     short_id,
     short_time,
@@ -134,11 +135,10 @@ def _show(app: App, run: Run) -> None:
     trace.end(run)
 
 
-def _begun(app: App, run: Run) -> Trace:
-    trace = Trace(app.screen, is_brief=app.quiet)
-    what = event_of(run)
-    event = what if what == run.trigger else f"{run.trigger}, {what}"
-    trace.begin(agent=run.agent, model=run.model or "", event=event, path=str(run.event.get("path") or ""))
+def _begun(app: App, run: Run, *, is_live: bool = False) -> Trace:
+    trace = Trace(app.screen, is_brief=app.quiet, is_live=is_live)
+    path = str(run.event.get("path") or "")
+    trace.begin(agent=run.agent, model=run.model or "", event=run_event_words(run), path=path)
     return trace
 
 
@@ -159,7 +159,7 @@ def watch(app: App, run_id: str | None, as_json: bool) -> None:
 
 
 def _watch_one(app: App, store: Store, run_id: str, as_json: bool) -> None:
-    trace, seen = Trace(app.screen) if as_json else _begun(app, store.run(run_id)), 0
+    trace, seen = Trace(app.screen, is_brief=True) if as_json else _begun(app, store.run(run_id), is_live=True), 0
     while True:
         changes = store.changes_since(run_id, seen)
         for step in changes.steps:

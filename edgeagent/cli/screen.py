@@ -53,12 +53,13 @@ class Screen:
         self.color = color
         self.fits = fits
 
-    @property
-    def is_terminal(self) -> bool:
-        return self._out.isatty()
-
     def line(self, text: str = "") -> None:
         self._out.write(text + "\n")
+
+    def write(self, text: str) -> None:
+        """A piece of a line, at once."""
+        self._out.write(text)
+        self._out.flush()
 
     def flush(self) -> None:
         self._out.flush()
@@ -214,4 +215,7 @@ def cut(text: str, width: int) -> str:
 def _wrap(text: str, width: int) -> list[str]:
     if width_of(text) <= width:
         return [text]
-    return textwrap.wrap(text, max(20, width), break_on_hyphens=False, replace_whitespace=False) or [""]
+    # A path that is longer than the line stays whole, so that it can be copied.
+    return textwrap.wrap(
+        text, max(20, width), break_on_hyphens=False, break_long_words=False, replace_whitespace=False
+    ) or [""]

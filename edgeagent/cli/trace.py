@@ -6,7 +6,8 @@ Only prints. With `is_brief` (-q) nothing but the answer.
 from __future__ import annotations
 
 from edgeagent.cli.screen import Screen, one_line
-from edgeagent.cli.words import STATUS_STYLES, answer_of, as_text, call_of, seconds, short_id, status_of
+from edgeagent.cli.waiting import Waiting
+from edgeagent.cli.words import STATUS_STYLES, as_text, call_of, seconds, short_id, status_of
 from edgeagent.schema import Run, RunStatus, Step, ToolCall
 
 _LABEL = 9
@@ -17,9 +18,17 @@ _STYLES = {"ok": "green", "error": "red", "denied": "yellow", "waiting": "yellow
 
 
 class Trace:
-    def __init__(self, screen: Screen, *, is_brief: bool = False) -> None:
+    """
+    Args:
+        is_brief: only the answer is shown.
+        is_live: the run goes on now, so the time is counted while nothing happens.
+    """
+
+    def __init__(self, screen: Screen, *, is_brief: bool = False, is_live: bool = False) -> None:
         self._screen = screen
         self._is_brief = is_brief
+        self._waiting = Waiting(screen) if is_live and not is_brief else None
+        self._answer = ""
 
     def begin(self, *, agent: str, model: str, event: str, path: str = "") -> None:
         """The header."""
@@ -32,24 +41,39 @@ class Trace:
             self._screen.wrapped(one_line(path), _INDENT)
         self._screen.line()
         self._screen.flush()
+        self._wait()
 
     def step(self, step: Step) -> None:
         if self._is_brief:
             return
+        self.pause()
         if step.kind == "chat":
             self._turn(step)
         else:
             self._result(step)
         self._screen.flush()
+        self._wait()
+
+    def pause(self) -> None:
+        """Stops counting until the next step: somebody else writes to the terminal."""
+        if self._waiting:
+            self._waiting.stop()
+
+    def _wait(self) -> None:
+        if self._waiting:
+            self._waiting.start()
 
     def end(self, run: Run) -> None:
         """The outcome."""
+        self.pause()
         if self._is_brief:
             if run.status is RunStatus.OK:
                 self._screen.line(as_text(run.output))
             return
-        answer = answer_of(run)
-        if run.steps or answer:
+        output = as_text(run.output)
+        if output and output != self._answer:  # what a dry run would have done
+            self._lines("answer", output)
+        if run.steps or output:
             self._screen.line()
         style = STATUS_STYLES.get(run.status.value, "")
         told = [self._screen.style(status_of(run), *(s for s in (style, "bold") if s and s != "dim"))]
@@ -73,6 +97,7 @@ class Trace:
         if step.status != "ok":
             self._lines("error", one_line(step.error), "red")
         elif step.result and not step.calls:
+            self._answer = step.result
             self._lines("answer", step.result)
 
     def _call(self, call: ToolCall) -> None:

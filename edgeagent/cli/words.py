@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.schema import Json, Run, RunStatus
+from edgeagent.schema import Event, Json, Run, RunStatus
 
 if TYPE_CHECKING:
     from edgeagent.agents import Agent
@@ -37,10 +37,25 @@ def status_of(run: Run) -> str:
 
 def event_of(run: Run) -> str:
     """What happened: `created bill.txt`, `due 11-24 07:00`."""
-    from edgeagent.schema import Event
     from edgeagent.store.values import describe
 
-    return describe(Event(run.agent, run.trigger, run.trigger_id, "", run.event))
+    return describe(_event(run))
+
+
+def event_words(event: Event) -> str:
+    """What happened, with the kind of trigger: `file, created bill.txt`."""
+    from edgeagent.store.values import describe
+
+    what = describe(event)
+    return what if what == event.trigger else f"{event.trigger}, {what}"
+
+
+def run_event_words(run: Run) -> str:
+    return event_words(_event(run))
+
+
+def _event(run: Run) -> Event:
+    return Event(run.agent, run.trigger, run.trigger_id, "", run.event)
 
 
 def answer_of(run: Run) -> str:

@@ -1,9 +1,9 @@
 """Triggers: each kind turns something that happens in the world into events in the journal, and does nothing else.
 
     base        the protocol             build       from an agent's settings to triggers
-    file        files in a folder: watching the turns, folders and observer what the system tells, listing and contents
-                what is there, settling the wait, manifest and judging what is new, own what the agent did itself,
-                patterns which files count, filesystems which folders must be polled
+    file        files in a folder: watching the turns; folders, observer and inotify what the system tells; listing
+                and contents what is there; settling the wait; manifest and judging what is new; own what the agent
+                did itself; patterns which files count; filesystems which folders must be polled
     schedule    cron, every, at: occurrences the calendar, alarms and alarm the ringing
 
 What runs for an event is the worker's affair; what an agent file may say about a trigger is `edgeagent.agents`.

@@ -39,7 +39,7 @@ class Listener(Protocol):
     def folder_found(self, replaced: bool) -> None:
         """The watched folder is there and (again) under watch; what happened before that is not known.
 
-        `replaced`: it is another folder than before.
+        `replaced`: it was away, or is another folder than before.
         """
 
 
@@ -70,7 +70,9 @@ class WatchedFolder:
         if identity == self._identity and not self._needs_new_watch():
             return
         self.close()
-        replaced = self._last_seen is not None and (identity != self._last_seen or self._was_deleted)
+        # The identity alone does not tell: a folder that is made again may well get the inode of the old one.
+        is_another = self._identity is None or identity != self._identity or self._was_deleted
+        replaced = is_another and self._last_seen is not None
         self._identity = identity
         if identity is None:
             return

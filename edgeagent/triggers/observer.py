@@ -36,8 +36,10 @@ class Observer:
         self.reason = "it is not running"
 
     def start(self) -> None:
-        # It says so each time a folder that was moved away comes back, which is no news (see `is_sound`).
+        # It says so each time a folder that was moved away comes back, which is no news (see `inotify`).
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
+        # And it calls it an error when a watch is ended while its thread waits for news.
+        logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
         logging.getLogger(_WATCHDOG_LOG).addHandler(self._overflow)
         self._begin()
 
@@ -49,8 +51,7 @@ class Observer:
     def is_sound(self) -> bool:
         """Whether watchdog still reads what the system tells.
 
-        watchdog 7.1 loses its way, and now and then its reading thread with a KeyError, when a folder below a watched
-        one is moved out and another takes its name. Nothing public tells.
+        Nothing public tells that the thread which does so has died (`inotify` has the one cause that is known).
         """
         reader = getattr(self._observer, "_inotify_fd", None)
         return self._observer is None or (self._observer.is_alive() and (reader is None or reader.is_alive()))
@@ -123,10 +124,9 @@ def explain_limit(error: OSError) -> str:
 
 def _make_observer() -> BaseObserver:
     if sys.platform == "linux":
-        from watchdog.observers.inotify import InotifyObserver
+        from edgeagent.triggers.inotify import TolerantObserver
 
-        # Otherwise what is moved out looks as if it were deleted, and a folder makes a difference (`WatchedFolder`).
-        return InotifyObserver(generate_full_events=True)
+        return TolerantObserver()
     from watchdog.observers import Observer as PlatformObserver
 
     return PlatformObserver()

@@ -21,12 +21,15 @@ from tokenizer import CONTROL, copyable_pieces, load
 from edgeagent.model.template import ChatTemplate
 
 HERE = Path(__file__).parent
+REASONING_WEIGHT = 4.0
+Batch = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
+"""Tokens, targets and weights, each of shape (episodes, tokens)."""
 _OWN = re.compile(r"(?<=<\|im_start\|>assistant\n).*?<\|im_end\|>", re.DOTALL)
 
 
 def words_of(library: Library) -> list[str]:
     """Real words for names: what stands in the content."""
-    text = " ".join(item for kind in library.kinds.values() for part in kind.parts.values() for items in part.values() for item in items)
+    text = " ".join(item for kind in [*library.kinds.values(), *library.others.values()] for part in kind.parts.values() for items in part.values() for item in items)
     return sorted(set(re.findall(r"[A-Za-z]{3,}", text)))
 
 
@@ -36,6 +39,15 @@ def template() -> ChatTemplate:
 
 def rendered(episode: Episode, chat: ChatTemplate) -> str:
     return "".join(text for text, _ in chat.render(episode.messages, episode.tools, add_generation_prompt=False)).rstrip("\n")
+
+
+def weights_of(tokens: list[int], open_mark: int, close_mark: int) -> list[float]:
+    """What each next token counts: the reasoning decides everything after it, so it counts more."""
+    weights, inside = [], False
+    for token in tokens:
+        inside = (inside or token == open_mark) and token != close_mark
+        weights.append(REASONING_WEIGHT if inside else 1.0)
+    return weights
 
 
 def encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -61,13 +73,14 @@ def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> 
     return Composer(rng, library, Names(rng, words_of(library), pieces), held_out)
 
 
-def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> Iterator[Batch]:
     """Batches of about `tokens_a_batch` tokens; episodes of like length share a batch, so little is padding.
 
     `echoes` and `drills` are the shares of episodes that only practise copying, or judging.
     """
     tokenizer = load(tokenizer_path)
     make, chat = composer(seed, tokenizer), template()
+    marks = [tokenizer.token_to_id(mark) for mark in ("<think>", "</think>")]
     make.echo_share, make.drill_share = echoes, drills
     while True:
         pool = [encode(rendered(make.episode(), chat), tokenizer) for _ in range(512)]
@@ -83,10 +96,12 @@ def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, 
             width = max(len(tokens) for tokens, _ in group)
             tokens = numpy.zeros((len(group), width), dtype=numpy.int64)
             targets = numpy.full((len(group), width), -1, dtype=numpy.int64)
+            weights = numpy.zeros((len(group), width), dtype=numpy.float32)
             for row, (ids, wanted) in enumerate(group):
                 tokens[row, : len(ids)] = ids
                 targets[row, : len(wanted)] = wanted
-            yield tokens, targets
+                weights[row, : len(ids)] = weights_of(ids, *marks)
+            yield tokens, targets, weights
 
 
 def _work(queue: multiprocessing.Queue, seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> None:
@@ -94,7 +109,7 @@ def _work(queue: multiprocessing.Queue, seed: str, tokenizer_path: Path, tokens_
         queue.put(batch)
 
 
-def stream(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float, workers: int = 1) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+def stream(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float, workers: int = 1) -> Iterator[Batch]:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(maxsize=16)
     for worker in range(workers):

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from content import Kind, Library, Writer
+from content import OTHER, Kind, Library, Writer
 from names import Names
 
 from edgeagent.prompt import opening_messages
@@ -332,17 +332,17 @@ class Composer:
     def drill(self) -> Episode:
         """Nothing but judging: what a document is, and for many phrases whether they name it."""
         rng = self.rng
-        kind = self._kind()
+        kind, label = self._document_kind()
         data = {"preview": self.writer.document(kind)[: self._preview()]}
-        fitting = self.library.phrases_of[kind.label]
+        fitting = self.library.phrases_of.get(kind.label, [])
         phrases = rng.sample(fitting, min(len(fitting), rng.choice([0, 1, 2, 3, 4])))
         phrases += [phrase for phrase in rng.sample(self.library.other_phrases(kind.label), rng.randint(3, 7))]
         phrases = list(dict.fromkeys(phrases))
         rng.shuffle(phrases)
-        lines = [kind.label, *(f"{phrase}: {'yes' if phrase in fitting else 'no'}" for phrase in phrases)]
+        lines = [label, *(f"{phrase}: {'yes' if phrase in fitting else 'no'}" for phrase in phrases)]
         messages = opening_messages(f"Check {', '.join(phrases)}.", Event("", "manual", "", "", data))
         messages.append(Message("assistant", "Checked.", "\n".join(lines)))
-        return Episode("drill", tuple(messages), (), kind.label, "drill")
+        return Episode("drill", tuple(messages), (), label, "drill")
 
     # --- what all families share -------------------------------------------------------------------------------
 
@@ -373,7 +373,15 @@ class Composer:
         return self.rng.choice([120, 200, 300, 400, 400, 400, 500])
 
     def _kind(self) -> Kind:
+        """A kind that rules may name."""
         return self.rng.choice(list(self.library.kinds.values()))
+
+    def _document_kind(self) -> tuple[Kind, str]:
+        """The kind of a document, and what the model calls it: one in seven is of a kind that no rule names."""
+        if self.rng.random() < 1 / 7:
+            return self.rng.choice(list(self.library.others.values())), OTHER
+        kind = self._kind()
+        return kind, kind.label
 
     def _name(self, kind: Kind | None) -> str:
         stem = self.writer.stem(kind) if kind and self.rng.random() < 0.45 else ""
@@ -444,9 +452,8 @@ class Composer:
         """A kind that is clearly not `label`, for a singular rule that does not apply."""
         while True:
             kind = self._kind()
-            if kind.label != label and kind.label not in self.library.kinds[label].near:
-                if label not in kind.near:
-                    return kind
+            if kind.label != label and not self.library.are_near(kind.label, label):
+                return kind
 
     def _rules(self, kind: Kind, fits: bool, root: str | None) -> list[_Rule]:
         rng = self.rng
@@ -480,9 +487,9 @@ class Composer:
 
     def sort(self) -> Episode:
         rng = self.rng
-        kind = self._kind()
+        kind, label = self._document_kind()
         source_folder, root = self._source()
-        rules = self._rules(kind, rng.random() < 0.62, root)
+        rules = self._rules(kind, label != OTHER and rng.random() < 0.66, root)
         otherwise = self._folder("misc other rest" if rng.random() < 0.5 else "", root) if rng.random() < 0.25 else ""
         sentences = [rule.text for rule in rules]
         if otherwise:
@@ -493,10 +500,10 @@ class Composer:
             sentences.insert(0, self._one(OPENERS))
         if rng.random() < 0.25:
             sentences.insert(rng.choice([len(sentences), len(sentences), min(1, len(sentences))]), self._one(EXTRAS))
-        label, text = kind.label, self.writer.document(kind)
-        if rng.random() < 0.04:
-            label, text = "unknown", rng.choice(["", "", " ".join(self.names.word() for _ in range(rng.randint(1, 20)))])
-        name = self._name(kind if label != "unknown" else None)
+        text = self.writer.document(kind)
+        if label == OTHER and rng.random() < 0.2:
+            text = rng.choice(["", "", " ".join(self.names.word() for _ in range(rng.randint(1, 20)))])
+        name = self._name(kind)
         data = self._file_data(source_folder, name, text, self._preview())
         think, rule = self._thinking(label, rules, f"else: {otherwise}" if otherwise else "no rule")
         needed = {"move_file"} | {"delete_file" for item in rules if item.action == "delete"}
@@ -542,7 +549,7 @@ class Composer:
 
     def note(self) -> Episode:
         rng = self.rng
-        kind = self._kind()
+        kind, label = self._document_kind()
         text = self.writer.document(kind)
         preview = self._preview()
         lines = [line.strip() for line in text[:preview].splitlines() if line.strip()]
@@ -552,7 +559,7 @@ class Composer:
         data = self._file_data(source_folder, name, text, preview)
         what, content = self._what(whole, name)
         out = self._folder().rstrip("/") + "/" + self.names.word() + rng.choice([".md", ".txt", ".csv", ""])
-        fits = rng.random() < 0.65
+        fits = label != OTHER and rng.random() < 0.68
         phrases = self._phrases(kind if fits else None, rng.choices([1, 2], [80, 20])[0], set(), kind.label)
         subject = rng.choice([" and ", " or "]).join(phrases)
         wording = self._one(NOTE_RULES).replace("{s}", subject).replace("{S}", _capital(subject))
@@ -562,15 +569,15 @@ class Composer:
         if rng.random() < 0.6:
             sentences.insert(0, self._one(NOTE_OPENERS))
         rule = _Rule(phrases, "note", out)
-        think, found = self._thinking(kind.label, [rule], "no rule")
+        think, found = self._thinking(label, [rule], "no rule")
         messages = opening_messages(self._joined(sentences), Event("", "file", "", "", data))
         tools = self._tools("append_file")
         if found is None:
             messages.append(Message("assistant", f"Nothing noted for {name}: no rule fits.", think))
-            return Episode("note", tuple(messages), tools, kind.label, "nothing")
+            return Episode("note", tuple(messages), tools, label, "nothing")
         messages += self._noted(think, out, content)
         right = "note" if messages[-2].content.startswith("appended") else "error"
-        return Episode("note", tuple(messages), tools, kind.label, right)
+        return Episode("note", tuple(messages), tools, label, right)
 
     def _what(self, lines: list[str], name: str) -> tuple[str, str]:
         """What to note, in words, and the text that this is."""

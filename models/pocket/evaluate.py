@@ -11,6 +11,7 @@ where no rule fits. The closing sentence is counted apart. Intervals are Wilson'
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import threading
@@ -114,12 +115,12 @@ def documents(path: Path) -> Iterator[tuple[dict[str, object], dict[str, str], s
             yield agent, document, home or agent.get("otherwise")
 
 
-def documents_table(judge: Judge, path: Path) -> None:
+def documents_table(judge: Judge, path: Path, first: int) -> None:
     tools = (BUILTIN_SPECS["move_file"],)
     total: Counter[str] = Counter()
     right: Counter[str] = Counter()
     wrong = 0
-    for agent, document, home in documents(path):
+    for agent, document, home in itertools.islice(documents(path), first):
         text = document["text"]
         data = {
             "path": f"/home/lena/Inbox/{document['name']}",
@@ -153,15 +154,16 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--documents", type=Path, default=HERE.parent.parent / "tests" / "data" / "handwritten.yaml")
+    parser.add_argument("--first", type=int, default=10**6, help="at most so many of the documents")
     parser.add_argument("--show", action="store_true", help="print what went wrong")
     arguments = parser.parse_args()
-    model = HostModel("pocket", arguments.gguf, HostOptions())
+    model = HostModel("pocket", arguments.gguf, HostOptions(threads=1))
     print(json.dumps(model.facts()))
     judge = Judge(model, arguments.show)
     if arguments.episodes:
         held_out_table(judge, arguments.episodes, arguments.seed)
     if arguments.documents.exists():
-        documents_table(judge, arguments.documents)
+        documents_table(judge, arguments.documents, arguments.first)
     model.close()
 
 

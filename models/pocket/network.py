@@ -109,12 +109,13 @@ class Network(nn.Module):
             x = block(x, cos.to(x.dtype), sin.to(x.dtype))
         return self.norm(x)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over the positions whose target is not -1; only these pass through the output layer."""
+    def loss(self, tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Weighted cross-entropy over the positions whose target is not -1; only these pass through the output layer."""
         hidden = self.hidden(tokens)
         wanted = targets >= 0
         logits = F.linear(hidden[wanted], self.embedding.weight.to(hidden.dtype))
-        return F.cross_entropy(logits.float(), targets[wanted])
+        losses = F.cross_entropy(logits.float(), targets[wanted], reduction="none")
+        return (losses * weights[wanted]).sum() / weights[wanted].sum()
 
     def forward(self, tokens: Tensor) -> Tensor:
         return F.linear(self.hidden(tokens), self.embedding.weight)

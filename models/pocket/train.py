@@ -110,21 +110,21 @@ def main() -> None:
     began = last = time.monotonic()
     since, total, count = 0, 0.0, 0
     log = (arguments.out / "curve.jsonl").open("a")
-    for tokens, targets in stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest, arguments.echoes, arguments.drills):
+    for batch in stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest, arguments.echoes, arguments.drills):
         factor = rate_at(seen, arguments.tokens, 300_000, arguments.decay)
         for optimizer, base in ((muon, arguments.rate), (adam, arguments.rate / 10)):
             for group in optimizer.param_groups:
                 group["lr"] = base * factor
         with torch.autocast(device, dtype=torch.bfloat16):
-            loss = network.loss(torch.from_numpy(tokens).to(device), torch.from_numpy(targets).to(device))
+            loss = network.loss(*(torch.from_numpy(part).to(device) for part in batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         muon.step()
         adam.step()
         network.zero_grad(set_to_none=True)
-        seen += tokens.size
+        seen += batch[0].size
         step += 1
-        since += tokens.size
+        since += batch[0].size
         total += loss.item()
         count += 1
         if not math.isfinite(total):

@@ -1,0 +1,254 @@
+"""What a run does and how it ends: the loop and the worker over a real store and real files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import ModelError
+from edgeagent.model.scripted import ScriptedModel
+from edgeagent.schema import RunStatus, Step, ToolCall
+from edgeagent.store import Store
+from edgeagent.worker import Given
+from conftest import FakeClock
+from loop_world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store, clock: FakeClock) -> World:
+    return World(tmp_path, store, clock)
+
+
+def test_a_call_is_carried_out_and_its_result_goes_back_to_the_model(world: World) -> None:
+    path = world.file()
+    model = ScriptedModel([world.move(path), "Moved it."])
+    world.queue({"path": str(path)})
+    world.worker(model).work({"filer": world.agent()}, threading.Event(), {})
+    assert (world.done / "a.txt").read_text() == "hello" and not path.exists()
+    assert model.requests[1].messages[-1].content == f"moved to {world.done / 'a.txt'}"
+
+
+def test_a_finished_run_is_ok_with_every_step_on_the_record(world: World) -> None:
+    path = world.file()
+    run = world.run(world.agent(), world.move(path), "Moved it.")
+    assert (run.status, run.output) == (RunStatus.OK, "Moved it.")
+    assert [(step.n, step.kind, step.name) for step in run.steps] == [
+        (1, "chat", "scripted"),
+        (2, "tool", "move_file"),
+        (3, "chat", "scripted"),
+    ]
+
+
+def test_saying_done_when_the_call_failed_is_a_failed_run(world: World) -> None:
+    gone = ToolCall("move_file", {"source": str(world.inbox / "no"), "destination": str(world.done / "no")})
+    run = world.run(world.agent(), gone, "Done!")
+    assert (run.status, run.reason) == (RunStatus.FAILED, "tool_error")
+    assert run.error and "not found" in run.error
+
+
+def test_a_failed_call_that_succeeds_later_is_no_failure(world: World) -> None:
+    path = world.file()
+    wrong = ToolCall("move_file", {"source": str(path) + "x", "destination": str(world.done / "a.txt")})
+    assert world.run(world.agent(), wrong, world.move(path), "Moved it.").status == "ok"
+
+
+def test_a_failed_look_is_only_information(world: World) -> None:
+    look = ToolCall("read_file", {"path": str(world.inbox / "not-there")})
+    assert world.run(world.agent(), look, "There is nothing to do.").status == "ok"
+
+
+def test_a_path_outside_the_grants_is_denied_and_the_run_says_so(world: World, tmp_path: Path) -> None:
+    path = world.file()
+    out = ToolCall("move_file", {"source": str(path), "destination": str(tmp_path / "out.txt")})
+    run = world.run(world.agent(), out, "Moved it.")
+    assert (run.status, run.reason) == (RunStatus.FAILED, "denied")
+    assert path.exists() and not (tmp_path / "out.txt").exists()
+
+
+def test_a_tool_that_the_agent_does_not_list_does_not_exist(world: World) -> None:
+    path = world.file()
+    run = world.run(world.agent(tools="[read_file]"), world.move(path), "Moved it.")
+    assert "no tool named move_file" in run.steps[1].result and path.exists()
+
+
+@pytest.mark.parametrize(
+    ("expect", "status"),
+    [
+        ("[{tool: move_file}]", "ok"),
+        ("[{tool: read_file}]", "failed"),
+        ('[{gone: "{{ event.path }}"}]', "ok"),
+        ('[{exists: "{{ event.path }}"}]', "failed"),
+        ('[{exists: "~/Done/a.txt"}]', "ok"),
+    ],
+)
+def test_evidence_decides(world: World, expect: str, status: str) -> None:
+    path = world.file()
+    run = world.run(world.agent(f"expect: {expect}"), world.move(path), "Moved it.", data={"path": str(path)})
+    assert run.status == status
+    assert run.reason == (None if status == "ok" else "expectation")
+
+
+def test_the_answer_must_match_the_output_schema(world: World) -> None:
+    schema = "output: {type: object, properties: {n: {type: integer}}, required: [n]}"
+    assert world.run(world.agent(schema), '{"n": 3}', key="1").output == {"n": 3}
+    assert world.run(world.agent(schema), '{"n": "three"}', key="2").reason == "invalid_output"
+    assert world.run(world.agent(schema), "three", key="3").reason == "invalid_output"
+
+
+def test_a_run_ends_after_its_steps(world: World) -> None:
+    path = world.file()
+    look = ToolCall("read_file", {"path": str(path)})
+    run = world.run(world.agent("limits: {steps: 3}"), *[look] * 9)
+    assert (run.reason, sum(step.kind == "chat" for step in run.steps)) == ("limit_steps", 3)
+
+
+def test_a_run_ends_when_its_time_is_up(world: World) -> None:
+    class Slow(ScriptedModel):
+        def chat(self, request, stop, on_text):  # type: ignore[no-untyped-def]
+            assert stop.wait(5), "the run was not stopped"
+            return super().chat(request, stop, on_text)
+
+    run_id = world.queue({})
+    world.worker(Slow(["late"])).work({"filer": world.agent("limits: {seconds: 0.1}")}, threading.Event(), {})
+    assert world.store.run(run_id).reason == "limit_seconds"
+
+
+def test_the_budget_of_actions_is_counted_over_runs(world: World) -> None:
+    agent = world.agent("limits: {actions_per_hour: 1}")
+    first, second = world.file("1.txt"), world.file("2.txt")
+    assert world.run(agent, world.move(first), "Moved.", key="1").status == "ok"
+    assert world.run(agent, world.move(second), "Moved.", key="2").reason == "limit_actions"
+    world.clock.advance(3601)
+    assert world.run(agent, world.move(second), "Moved.", key="3").status == "ok"
+
+
+def test_without_an_approver_a_call_that_asks_is_denied(world: World) -> None:
+    path = world.file()
+    agent = world.agent("approve: [move_file]")
+    assert world.run(agent, world.move(path), "Moved.").reason == "denied" and path.exists()
+
+
+def test_a_person_who_says_yes_lets_the_call_happen(world: World) -> None:
+    path = world.file()
+    run_id = world.queue({})
+    worker = world.worker(ScriptedModel([world.move(path), "Moved."]))
+    run = world.store.claim_run(run_id, worker.owner, world.clock())
+    assert run
+    agent = world.agent("approve: [move_file]")
+    worker.execute(run, agent, threading.Event(), approve=lambda call, decision: call.name == "move_file")
+    assert world.store.run(run_id).status == "ok" and not path.exists()
+
+
+def test_a_dry_run_changes_nothing(world: World) -> None:
+    path = world.file()
+    run_id = world.queue({})
+    agent = world.agent()
+    worker = world.worker(ScriptedModel([world.move(path), "Moved."]))
+    worker.work({}, threading.Event(), {run_id: Given(agent, dry_run=True)})
+    run = world.store.run(run_id)
+    assert run.status == "ok" and "would call move_file" in run.output and path.exists()
+
+
+def test_a_gate_that_does_not_hold_is_recorded_as_skipped(world: World) -> None:
+    run = world.run(world.agent("when: [{field: event.size, below: 10}]"), "never asked", data={"size": 11})
+    assert (run.status, run.steps) == (RunStatus.SKIPPED, ())
+    assert run.error and "event.size" in run.error
+
+
+def test_the_body_may_name_event_data(world: World) -> None:
+    model = ScriptedModel(["ok"])
+    world.queue({"name": "a.txt"})
+    agent = world.agent().model_copy(update={"body": "Look at {{ event.name }}."})
+    world.worker(model).work({"filer": agent}, threading.Event(), {})
+    assert model.requests[0].messages[0].content == "Look at a.txt."
+
+
+def test_a_model_that_dies_is_tried_again_and_then_parked(world: World) -> None:
+    run_id = world.queue({})
+    agent = world.agent("limits: {attempts: 2}")
+    worker = world.worker(ScriptedModel([ModelError("died"), ModelError("died")]))
+    worker.work({"filer": agent}, threading.Event(), {})
+    assert world.store.run(run_id).status == "queued"
+    assert not worker.work({"filer": agent}, threading.Event(), {}), "the pause before the next attempt"
+    world.clock.advance(60)
+    worker.work({"filer": agent}, threading.Event(), {})
+    run = world.store.run(run_id)
+    assert (run.status, run.reason, run.attempt) == (RunStatus.FAILED, "model_error", 2)
+
+
+def test_an_attempt_after_a_crash_of_the_model_goes_on_where_it_stood(world: World) -> None:
+    path = world.file()
+    run_id = world.queue({})
+    agent = world.agent()
+    model = ScriptedModel([world.move(path), ModelError("died"), "Moved."])
+    worker = world.worker(model)
+    worker.work({"filer": agent}, threading.Event(), {})
+    world.clock.advance(60)
+    worker.work({"filer": agent}, threading.Event(), {})
+    run = world.store.run(run_id)
+    assert run.status == "ok"
+    assert [step.name for step in run.steps if step.kind == "tool"] == ["move_file"]
+    assert [message.role for message in model.requests[2].messages] == ["system", "user", "assistant", "tool"]
+
+
+def test_a_daemon_that_stops_leaves_the_run_to_go_on_later(world: World) -> None:
+    stop = threading.Event()
+
+    class Stopping(ScriptedModel):
+        def chat(self, request, run_stop, on_text):  # type: ignore[no-untyped-def]
+            stop.set()
+            assert run_stop.wait(5)
+            return super().chat(request, run_stop, on_text)
+
+    run_id = world.queue({})
+    world.worker(Stopping(["never"])).work({"filer": world.agent()}, stop, {})
+    assert world.store.run(run_id).status == "queued"
+
+
+def test_a_bug_in_a_run_ends_the_run_and_not_the_worker(world: World) -> None:
+    run_id = world.queue({})
+    worker = world.worker(ScriptedModel([ValueError("a bug")]))
+    assert worker.work({"filer": world.agent("limits: {attempts: 1}")}, threading.Event(), {})
+    run = world.store.run(run_id)
+    assert (run.reason, run.error) == ("crashed", "ValueError: a bug")
+
+
+@pytest.mark.parametrize("effect_happened", [False, True])
+def test_a_call_that_was_begun_before_a_crash_is_done_exactly_once(world: World, effect_happened: bool) -> None:
+    path = world.file(text="precious")
+    agent = world.agent()
+    run_id = world.queue({})
+    worker = world.worker(ScriptedModel([world.move(path)]))
+    run = world.store.claim_run(run_id, worker.owner, world.clock())
+    assert run
+    call = world.move(path)
+    context = worker._context(run_id, agent, 2)
+    plan = next(tool for tool in _tools() if tool.spec.name == "move_file").plan(call.arguments, context)
+    world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(call,)))
+    world.store.record_step_started(run_id, 2, "tool", call.name, call.arguments, plan.as_json())
+    if effect_happened:
+        path.rename(world.done / path.name)
+    world.store.recover(world.clock(), lambda owner: False)
+    world.worker(ScriptedModel(["Moved."]), "daemon:2:2").work({"filer": agent}, threading.Event(), {})
+    run = world.store.run(run_id)
+    assert run.status == "ok"
+    assert [(step.n, step.status) for step in run.steps] == [(1, "ok"), (2, "ok"), (3, "ok")]
+    assert (world.done / path.name).read_text() == "precious" and not path.exists()
+
+
+def test_a_call_that_was_decided_but_not_begun_is_carried_out(world: World) -> None:
+    path = world.file()
+    run_id = world.queue({})
+    world.store.claim_run(run_id, "daemon:1:1", world.clock())
+    world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(world.move(path),)))
+    world.store.recover(world.clock(), lambda owner: False)
+    world.worker(ScriptedModel(["Moved."])).work({"filer": world.agent()}, threading.Event(), {})
+    assert world.store.run(run_id).status == "ok" and (world.done / path.name).exists()
+
+
+def _tools():  # type: ignore[no-untyped-def]
+    from edgeagent.tools.toolbox import builtin_tools
+
+    return builtin_tools()
