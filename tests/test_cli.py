@@ -31,6 +31,8 @@ from edgeagent.store import open_store
 LATER = {("load.py", "agents", "disable")}
 """Named before it exists: enable and disable are in the contract (SPEC section 10), for a later issue."""
 
+HEAVY = {"pydantic", "yaml", "starlette", "uvicorn", "jinja2", "watchdog", "apscheduler", "llama_cpp", "psutil"}
+
 WRITTEN = [name for name in COMMANDS if name != "demo" or Path("edgeagent/cli/demo.py").exists()]
 
 
@@ -76,8 +78,7 @@ def test_help_and_the_list_of_runs_import_nothing_heavy(world: World) -> None:
             "from edgeagent.cli.main import cli\n"
             f"try: cli.main({arguments!r}, 'edgeagent')\n"
             "except SystemExit: pass\n"
-            "heavy = {'pydantic', 'yaml', 'starlette', 'uvicorn', 'jinja2', 'watchdog', 'apscheduler', 'llama_cpp', 'psutil'}\n"
-            "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+            f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], env=world.environment, capture_output=True, text=True, check=True

@@ -277,6 +277,20 @@ def test_while_the_model_thinks_the_seconds_are_counted_and_then_gone(world: Wor
     assert "…" not in Terminal(world, "run", "inbox", "--json", script=[1.5, "Done."]).end()[1]
 
 
+def test_no_screen_shows_the_codes_of_its_own_colours(world: World) -> None:
+    world.call("run", "inbox", script=["Done."])
+    for arguments in (
+        ["status"],
+        ["runs", "list"],
+        ["runs", "show", "0"],
+        ["agents", "show", "inbox"],
+        ["agents", "list"],
+    ):
+        shown = Terminal(world, *arguments).end()[1]
+        assert "\x1b[" in shown
+        assert "\\x1b" not in shown
+
+
 def test_colours_are_for_terminals_that_want_them(world: World) -> None:
     assert "\x1b[" in Terminal(world, "run", "inbox", script=["Done."]).end()[1]
     world.variables["NO_COLOR"] = "1"

@@ -35,7 +35,7 @@ def list_agents(app: App, as_json: bool) -> None:
     if as_json:
         app.screen.json([_summary(agent, default) for agent in loaded.agents.values()])
     elif loaded.agents:
-        columns = [Column("NAME"), Column("RUNS ON", flexible=True), Column("MODEL"), Column("", flexible=True)]
+        columns = [Column("NAME"), Column("RUNS ON", flexible=True), Column("MODEL"), Column("ABOUT", flexible=True)]
         rows = [
             [agent.name, "; ".join(_triggers(agent)) or "demand", model_of(agent, default), agent.description]
             for agent in loaded.agents.values()

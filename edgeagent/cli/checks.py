@@ -80,7 +80,11 @@ def _check_sqlite(app: App) -> Iterator[Finding]:
             return
         finally:
             connection.rollback()
-    note = "" if sqlite3.sqlite_version_info >= _SAFE_SQLITE else "; writers take turns by a lock, as it needs"
+    note = (
+        ""
+        if sqlite3.sqlite_version_info >= _SAFE_SQLITE
+        else "; writers take turns by a lock, since this version needs it"
+    )
     yield Finding("sqlite", "ok", f"{version}{note}")
 
 

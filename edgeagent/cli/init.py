@@ -27,10 +27,8 @@ def init(app: App, as_json: bool) -> None:
     wanted = {app.home.config_file: settings_file(), app.home.agents / f"{_FIRST}.md": _first_agent()}
     written = {path: _write_new(path, text) for path, text in wanted.items()}
     if as_json:
-        told = {"wrote": True, "kept": False}
-        app.screen.json(
-            {word: [str(path) for path, is_new in written.items() if is_new is new] for word, new in told.items()}
-        )
+        new, old = ([str(path) for path in written if written[path] is is_new] for is_new in (True, False))
+        app.screen.json({"wrote": new, "kept": old})
         return
     for path, is_new in written.items():
         app.screen.line(f"{'wrote' if is_new else 'kept '}  {path}")

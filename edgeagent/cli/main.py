@@ -74,7 +74,9 @@ class Commands(click.Group):
         """Carries out one command line and exits with its code."""
         accept_any_text()
         app = extra.setdefault("obj", App(os.environ))
-        sys.exit(_code_of(self, app, args, prog_name or "edgeagent", extra | {"standalone_mode": False}))
+        code = _code_of(self, app, args, prog_name or "edgeagent", extra | {"standalone_mode": False})
+        _let_go_of_output()
+        sys.exit(code)
 
 
 def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str, extra: dict[str, Any]) -> int:
@@ -89,7 +91,7 @@ def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str
     except EdgeagentError as error:
         return _tell(app, error)
     except BrokenPipeError:
-        return _leave_quietly()
+        return 1  # whoever reads our output has seen enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _tell(app, EdgeagentError(f"{where}{error.strerror or error}", "edgeagent doctor"))
@@ -125,10 +127,12 @@ class _Usage(EdgeagentError):
     exit_code = 2
 
 
-def _leave_quietly() -> int:
-    """Whoever read our output has seen enough. Python would complain once more when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+def _let_go_of_output() -> None:
+    """What cannot be written (a reader that went, a full disk) was told; Python would complain once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Commands, params=list(COMMON), no_args_is_help=True)

@@ -34,7 +34,7 @@ def list_models(app: App, as_json: bool) -> None:
     if as_json:
         app.screen.json([_as_json(entry, default) for entry in entries])
         return
-    columns = [Column("NAME"), Column("SIZE", right=True), Column("FROM"), Column("", flexible=True)]
+    columns = [Column("NAME"), Column("SIZE", right=True), Column("FROM"), Column("ABOUT", flexible=True)]
     rows = [
         [_name(entry, default), size(entry.size) or "missing", entry.origin, entry.description] for entry in entries
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def run(app: App, agent: str, given: Given, dry_run: bool, as_json: bool) -> int
     show = (lambda step: None) if as_json else as_long_as_it_is_read(trace.step)
     try:
         if not as_json:
-            _begin(trace, chosen, model, trigger, data)
+            with suppress(OSError):  # as below: who reads is no matter of the run
+                _begin(trace, chosen, model, trigger, data)
         if daemon:
             run_id = daemon.submit(agent_for_daemon(agent), data, trigger=trigger, dry_run=dry_run)
             ended, was_interrupted = follow(daemon, run_id, show)

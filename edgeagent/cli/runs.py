@@ -126,8 +126,7 @@ def _show(app: App, run: Run) -> None:
             ("run", run.id),
             ("created", local_time(run.created_at)),
             ("attempt", str(run.attempt) if run.attempt > 1 else ""),
-        ],
-        indent="",
+        ]
     )
     trace = _begun(app, run)
     for step in run.steps:

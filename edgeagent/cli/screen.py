@@ -90,13 +90,16 @@ class Screen:
                 self.line(f"{lead}{self.style(part, *([style] if style else []))}".rstrip())
                 lead = indent
 
-    def pairs(self, rows: Iterable[tuple[str, str]], *, indent: str = "") -> None:
-        """`label  value` lines with the values in one column; long values are wrapped there."""
+    def pairs(self, rows: Iterable[tuple[str, str]], styles: Mapping[str, str] | None = None) -> None:
+        """`label  value` lines with the values in one column; long values are wrapped there.
+
+        What is empty is left out. `styles` colours the values of labels.
+        """
         shown = [(label, value) for label, value in rows if value]
         size = max((len(label) for label, _ in shown), default=0)
         for label, value in shown:
-            lead = indent + self.style(label.ljust(size), "dim") + " " * _GAP
-            self.wrapped(value, indent + " " * (size + _GAP), lead)
+            lead = self.style(label.ljust(size), "dim") + " " * _GAP
+            self.wrapped(value, " " * (size + _GAP), lead, (styles or {}).get(label, ""))
 
     def table(
         self, columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None

@@ -58,13 +58,14 @@ def _show(app: App, found: Json) -> None:
     screen = app.screen
     screen.pairs(
         [
-            ("daemon", _daemon_words(app, found)),
+            ("daemon", _daemon_words(found)),
             ("home", found["home"]),
             ("model", _model_words(found["model"])),
             ("agents", ", ".join(_names(found["agents"])) or "none"),
             ("queue", _counts(found["queue"], _PENDING) or "empty"),
             ("ended", _counts(found["queue"], [name for name in found["queue"] if name not in _PENDING])),
-        ]
+        ],
+        {"daemon": "green" if found["running"] else "yellow"},
     )
     if found["triggers"]:
         screen.line()
@@ -75,12 +76,11 @@ def _show(app: App, found: Json) -> None:
         app.note("try: edgeagent daemon")
 
 
-def _daemon_words(app: App, found: Json) -> str:
+def _daemon_words(found: Json) -> str:
     if not found["running"]:
-        return app.screen.style("not running", "yellow")
+        return "not running"
     up = (datetime.now(UTC) - parse_time(found["started_at"])).total_seconds()
-    running = app.screen.style("running", "green")
-    return f"{running} for {duration(max(0.0, up))}, version {found['version']}, process {found['pid']}"
+    return f"running for {duration(max(0.0, up))}, version {found['version']}, process {found['pid']}"
 
 
 def _model_words(model: Json) -> str:
@@ -98,6 +98,6 @@ def _counts(queue: Json, names: Any) -> str:
 
 
 def _show_triggers(app: App, triggers: list[Json]) -> None:
-    columns = [Column("AGENT", flexible=True), Column("TRIGGER"), Column("STATE"), Column("", flexible=True)]
+    columns = [Column("AGENT", flexible=True), Column("TRIGGER"), Column("STATE"), Column("DETAIL", flexible=True)]
     rows = [[each["agent"], each["id"], each["condition"], each["text"]] for each in triggers]
     app.screen.table(columns, rows, _STYLES)

@@ -26,7 +26,7 @@ def list_tools(app: App, agent: str | None, as_json: bool) -> None:
     if as_json:
         app.screen.json([_as_json(spec) for spec in specs])
     elif specs:
-        columns = [Column("TOOL"), Column("ARGUMENTS", flexible=True), Column("EFFECT"), Column("", flexible=True)]
+        columns = [Column("TOOL"), Column("ARGUMENTS", flexible=True), Column("EFFECT"), Column("ABOUT", flexible=True)]
         app.screen.table(columns, [[spec.name, _arguments(spec), _effect(spec), spec.description] for spec in specs])
     else:
         app.note("no tools")

@@ -5,7 +5,7 @@ Only prints. With `is_brief` (-q) nothing but the answer.
 
 from __future__ import annotations
 
-from edgeagent.cli.screen import Screen, one_line
+from edgeagent.cli.screen import Screen, cut, one_line
 from edgeagent.cli.waiting import Waiting
 from edgeagent.cli.words import STATUS_STYLES, as_text, call_of, seconds, short_id, status_of
 from edgeagent.schema import Run, RunStatus, Step, ToolCall
@@ -13,12 +13,14 @@ from edgeagent.schema import Run, RunStatus, Step, ToolCall
 _LABEL = 9
 _INDENT = " " * _LABEL
 _RESULT_LINES = 6
+_THOUGHT_CHARACTERS = 210
 _RESULT_CHARACTERS = 600
 _STYLES = {"ok": "green", "error": "red", "denied": "yellow", "waiting": "yellow"}
 
 
 class Trace:
-    """
+    """Prints one run.
+
     Args:
         is_brief: only the answer is shown.
         is_live: the run goes on now, so the time is counted while nothing happens.
@@ -91,7 +93,7 @@ class Trace:
         spent = f"{step.input_tokens} tokens in{cached}, {step.output_tokens} out"
         self._numbered(step.n, "model", self._dim(f"{spent}, {seconds(step.seconds)}"))
         if step.reasoning:
-            self._lines("", one_line(self._shortened(step.reasoning)), "dim")
+            self._lines("", _in_short(step.reasoning), "dim")
         for call in step.calls:
             self._call(call)
         if step.status != "ok":
@@ -136,3 +138,9 @@ class Trace:
 
     def _dim(self, text: str) -> str:
         return self._screen.style(text, "dim")
+
+
+def _in_short(reasoning: str) -> str:
+    """What a model thought, its lines after each other, as far as a glance goes."""
+    lines = (one_line(line) for line in reasoning.splitlines())
+    return cut("; ".join(line for line in lines if line), _THOUGHT_CHARACTERS)
