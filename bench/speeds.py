@@ -37,13 +37,12 @@ def seconds_of(command: list[str], environment: dict[str, str]) -> float:
 
 def command_starts(home: Path, environment: dict[str, str]) -> list[tuple[str, str, str]]:
     """Commands that a person waits for."""
-    with open_store(home / "edgeagent.db") as store:
-        with store.transaction():
-            for number in range(1000):
-                now = datetime.now(UTC)
-                run_id = store.enqueue(Event("inbox", "file", "file-1", str(number), {"name": f"{number}.txt"}), now=now)
-                assert run_id
-                store.finish(run_id, Outcome(RunStatus.OK, output="done"), now)
+    with open_store(home / "edgeagent.db") as store, store.transaction():
+        for number in range(1000):
+            now = datetime.now(UTC)
+            run_id = store.enqueue(Event("inbox", "file", "file-1", str(number), {"name": f"{number}.txt"}), now=now)
+            assert run_id
+            store.finish(run_id, Outcome(RunStatus.OK, output="done"), now)
     program = [sys.executable, "-m", "edgeagent.cli"]
     rows = []
     for arguments, limit in ((["--help"], 0.2), (["runs", "list"], 0.4)):
@@ -62,7 +61,13 @@ def file_runs(runtime: Runtime, environment: dict[str, str], user: Path) -> list
             path = user / "Inbox" / source.name
             path.write_bytes(source.read_bytes())
             text = source.read_text(encoding="utf-8")
-            data: Json = {"path": str(path), "name": path.name, "size": len(text), "change": "created", "preview": text[:400]}
+            data: Json = {
+                "path": str(path),
+                "name": path.name,
+                "size": len(text),
+                "change": "created",
+                "preview": text[:400],
+            }
             run_id = store.enqueue(Event("inbox", "file", "file-1", str(number), data), now=datetime.now(UTC))
             assert run_id
             run = store.claim_run(run_id, worker.owner, datetime.now(UTC))
@@ -95,7 +100,8 @@ def main() -> None:
             ("decode, under the grammar", f"{tokens / decode:.0f} tokens/s", ">= 150 tokens/s"),
             ("loop overhead a step", f"{statistics.median(overhead):.1f} ms", "<= 20 ms"),
         ]
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {len(runs)} runs, {model:.1f} s of model\n")
+        cores = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        print(f"{cores}, {len(runs)} runs, {model:.1f} s of model\n")
         print(f"| {'what':28} | {'measured':14} | {'target':15} |\n| {'-' * 28} | {'-' * 14} | {'-' * 15} |")
         for what, measured, target in rows:
             print(f"| {what:28} | {measured:14} | {target:15} |")

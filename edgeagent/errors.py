@@ -1,17 +1,17 @@
 """The exception tree. Every error that a user may see ends with the next thing to try.
 
-    EdgeagentError                 exit 1
-    ├── UsageError                 exit 2: the command line or an input is wrong
-    │   └── AgentFileError         exit 2: an agent file is wrong; renders as FILE:LINE: message
-    ├── ConfigError                exit 2: config.toml or an EDGEAGENT_ variable is wrong
-    ├── DaemonNotRunning           exit 3
-    ├── Denied                     exit 4: policy said no, or nobody was there to say yes
-    ├── NotFound                   exit 5: no such agent, run, model ...
-    ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
-    ├── ModelError                 exit 1: the model cannot be loaded or its host died
-    │   ├── ModelCancelled         the caller asked to stop
-    │   └── PromptTooLong          the conversation does not fit
-    └── ToolError                  a tool call failed; becomes a result that the model sees
+EdgeagentError                 exit 1
+├── UsageError                 exit 2: the command line or an input is wrong
+│   └── AgentFileError         exit 2: an agent file is wrong; renders as FILE:LINE: message
+├── ConfigError                exit 2: config.toml or an EDGEAGENT_ variable is wrong
+├── DaemonNotRunning           exit 3
+├── Denied                     exit 4: policy said no, or nobody was there to say yes
+├── NotFound                   exit 5: no such agent, run, model ...
+├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
+├── ModelError                 exit 1: the model cannot be loaded or its host died
+│   ├── ModelCancelled         the caller asked to stop
+│   └── PromptTooLong          the conversation does not fit
+└── ToolError                  a tool call failed; becomes a result that the model sees
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgeagent.agents import Agent, Expectation, render
 from edgeagent.errors import ModelCancelled, ModelError
@@ -129,7 +129,9 @@ class AgentLoop:
         if result.call is None:
             return self._judged(result.text)
         if self.dry_run and not self._reads_only(result.call):
-            return Outcome(RunStatus.OK, output=f"dry run: would call {result.call.name} {json.dumps(result.call.arguments)}")
+            return Outcome(
+                RunStatus.OK, output=f"dry run: would call {result.call.name} {json.dumps(result.call.arguments)}"
+            )
         if self._acted() >= self.actions_left and not self._reads_only(result.call):
             return _failed(Reason.LIMIT_ACTIONS, f"{self.agent.limits.actions_per_hour} actions an hour are used up")
         self._act(result.call)
@@ -155,7 +157,9 @@ class AgentLoop:
         except ModelCancelled:
             raise
         except ModelError as error:
-            self._keep(Step(self._next(), "chat", self.model.name, {}, "", "error", error.message, time.monotonic() - began))
+            self._keep(
+                Step(self._next(), "chat", self.model.name, {}, "", "error", error.message, time.monotonic() - began)
+            )
             raise
         calls = (result.call,) if result.call else ()
         self._keep(
@@ -222,7 +226,10 @@ class AgentLoop:
         return spec is not None and spec.read_only
 
     def _acted(self) -> int:
-        return sum(step.kind == "tool" and step.status == "ok" and not self._reads_only(ToolCall(step.name, {})) for step in self.steps)
+        return sum(
+            step.kind == "tool" and step.status == "ok" and not self._reads_only(ToolCall(step.name, {}))
+            for step in self.steps
+        )
 
     # --- limits and the end -------------------------------------------------------------------------------------
 
@@ -281,7 +288,9 @@ class AgentLoop:
     def _missing(self, expectation: Expectation) -> str | None:
         """What is missing of an expectation; None where it holds."""
         if expectation.tool is not None:
-            done = any(step.kind == "tool" and step.name == expectation.tool and step.status == "ok" for step in self.steps)
+            done = any(
+                step.kind == "tool" and step.name == expectation.tool and step.status == "ok" for step in self.steps
+            )
             return None if done else f"expected a successful call of {expectation.tool}"
         written = expectation.gone if expectation.gone is not None else expectation.exists or ""
         home = self.context(0).home_dir
@@ -303,10 +312,8 @@ def _expanded(path: str, home: Path) -> str:
     return str(home) + path[1:] if path == "~" or path.startswith("~/") else path
 
 
-def _schema_fault(value: object, schema: Json) -> str | None:
+def _schema_fault(value: Any, schema: Json) -> str | None:
     import jsonschema  # heavy, and only agents with `output` need it
 
     found = next(jsonschema.validators.validator_for(schema)(schema).iter_errors(value), None)
     return None if found is None else f"the answer does not match output: {found.message}"
-
-

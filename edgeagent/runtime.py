@@ -81,7 +81,9 @@ class Models:
             memory_reserve=settings.memory_reserve,
         )
         with self._lock:
-            return self._loaded.setdefault((entry.name, entry.path, options), HostModel(entry.name, entry.path, options))
+            return self._loaded.setdefault(
+                (entry.name, entry.path, options), HostModel(entry.name, entry.path, options)
+            )
 
     def loaded(self) -> list[HostModel]:
         with self._lock:

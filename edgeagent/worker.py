@@ -100,7 +100,9 @@ class Worker:
             return False
         one = given.get(run.id)
         if one is None and run.agent not in agents:
-            self.store.finish(run.id, Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"agent {run.agent} is gone"), self.clock())
+            self.store.finish(
+                run.id, Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"agent {run.agent} is gone"), self.clock()
+            )
             return True
         self.execute(run, one.agent if one else agents[run.agent], stop, dry_run=one.dry_run if one else False)
         return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conftest import FakeClock
+
 from edgeagent.agents import Agent, parse_agent
 from edgeagent.model.protocol import Model
 from edgeagent.model.scripted import ScriptedModel
@@ -11,7 +13,6 @@ from edgeagent.schema import Event, Json, Run, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
-from conftest import FakeClock
 
 TOOLBOX = Toolbox(builtin_tools())
 

@@ -50,7 +50,9 @@ def test_an_answer_is_text_without_its_thinking() -> None:
     assert (turn.text, turn.reasoning, turn.call) == ("Left it.", "no rule", None)
 
 
-@pytest.mark.parametrize("written", ["<think>\nnever ends", '<tool_call>\n{"name": "read_fi', '<tool_call>\n[]\n</tool_call>'])
+@pytest.mark.parametrize(
+    "written", ["<think>\nnever ends", '<tool_call>\n{"name": "read_fi', "<tool_call>\n[]\n</tool_call>"]
+)
 def test_a_cut_turn_is_an_error_and_not_an_answer(written: str) -> None:
     with pytest.raises(ModelError):
         read_turn(written, output_is_json=False)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import FakeClock
+from loop_world import World
 
 from edgeagent.errors import ModelError
+from edgeagent.model.protocol import ChatRequest, ChatResult
 from edgeagent.model.scripted import ScriptedModel
 from edgeagent.schema import RunStatus, Step, ToolCall
 from edgeagent.store import Store
+from edgeagent.tools.toolbox import builtin_tools
 from edgeagent.worker import Given
-from conftest import FakeClock
-from loop_world import World
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def test_a_run_ends_after_its_steps(world: World) -> None:
 
 def test_a_run_ends_when_its_time_is_up(world: World) -> None:
     class Slow(ScriptedModel):
-        def chat(self, request, stop, on_text):  # type: ignore[no-untyped-def]
+        def chat(self, request: ChatRequest, stop: threading.Event, on_text: Callable[[str], None]) -> ChatResult:
             assert stop.wait(5), "the run was not stopped"
             return super().chat(request, stop, on_text)
 
@@ -197,7 +200,7 @@ def test_a_daemon_that_stops_leaves_the_run_to_go_on_later(world: World) -> None
     stop = threading.Event()
 
     class Stopping(ScriptedModel):
-        def chat(self, request, run_stop, on_text):  # type: ignore[no-untyped-def]
+        def chat(self, request: ChatRequest, run_stop: threading.Event, on_text: Callable[[str], None]) -> ChatResult:
             stop.set()
             assert run_stop.wait(5)
             return super().chat(request, run_stop, on_text)
@@ -225,7 +228,7 @@ def test_a_call_that_was_begun_before_a_crash_is_done_exactly_once(world: World,
     assert run
     call = world.move(path)
     context = worker._context(run_id, agent, 2)
-    plan = next(tool for tool in _tools() if tool.spec.name == "move_file").plan(call.arguments, context)
+    plan = next(tool for tool in builtin_tools() if tool.spec.name == "move_file").plan(call.arguments, context)
     world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(call,)))
     world.store.record_step_started(run_id, 2, "tool", call.name, call.arguments, plan.as_json())
     if effect_happened:
@@ -246,9 +249,3 @@ def test_a_call_that_was_decided_but_not_begun_is_carried_out(world: World) -> N
     world.store.recover(world.clock(), lambda owner: False)
     world.worker(ScriptedModel(["Moved."])).work({"filer": world.agent()}, threading.Event(), {})
     assert world.store.run(run_id).status == "ok" and (world.done / path.name).exists()
-
-
-def _tools():  # type: ignore[no-untyped-def]
-    from edgeagent.tools.toolbox import builtin_tools
-
-    return builtin_tools()

@@ -84,7 +84,12 @@ def test_whatever_the_weights_say_a_call_is_valid(model: HostModel) -> None:
 
 
 def test_an_answer_by_a_schema_is_json_of_that_schema(model: HostModel) -> None:
-    schema = {"type": "object", "properties": {"kind": {"enum": ["a", "b"]}}, "required": ["kind"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["a", "b"]}},
+        "required": ["kind"],
+        "additionalProperties": False,
+    }
     asked = ChatRequest(request().messages, (), output_schema=schema)
     assert model.chat(asked, threading.Event(), quiet).text in ('{"kind": "a"}', '{"kind": "b"}')
 
@@ -195,7 +200,7 @@ def test_a_damaged_file_is_one_named_error(tmp_path: Path, content: bytes, messa
 def test_a_truncated_model_is_one_named_error(tmp_path: Path) -> None:
     path = tmp_path / "half.gguf"
     path.write_bytes(POCKET.read_bytes()[: POCKET.stat().st_size // 2])
-    with pytest.raises(ModelError, match="half.gguf|model host"):
+    with pytest.raises(ModelError, match=r"half\.gguf|model host"):
         HostModel("half", path, HostOptions()).facts()
 
 

@@ -20,8 +20,10 @@ from edgeagent.tools.toolbox import Toolbox, builtin_tools
 
 SYSTEM_CALLS = tuple(
     getattr(os, name)
-    for name in ("open", "close", "read", "write", "fsync", "mkdir", "unlink", "link", "rename", "replace", "symlink")
-    + ("fchmod", "utime", "ftruncate", "lseek", "pread", "stat", "fstat", "scandir", "access")
+    for name in (
+        *("open", "close", "read", "write", "fsync", "mkdir", "unlink", "link", "rename", "replace", "symlink"),
+        *("fchmod", "utime", "ftruncate", "lseek", "pread", "stat", "fstat", "scandir", "access"),
+    )
 )
 
 

@@ -66,7 +66,8 @@ def check_model_file(path: Path, memory_reserve: int) -> None:
     if size + memory_reserve > free:
         missing = (size + memory_reserve - free) / 1e6
         raise ModelError(
-            f"{path.name} needs {size / 1e6:.0f} MB and {memory_reserve / 1e6:.0f} MB must stay free: {missing:.0f} MB are missing",
+            f"{path.name} needs {size / 1e6:.0f} MB and {memory_reserve / 1e6:.0f} MB must stay free:"
+            f" {missing:.0f} MB are missing",
             "use a smaller model, or lower model.memory_reserve in config.toml",
         )
 

@@ -52,7 +52,8 @@ def turn_grammar(
     rules: list[str] = []
     if tools:
         answers.append("call")
-        rules.append(f'call: {tag(OPEN_CALL)} "\\n" ({" | ".join(f"call_{n}" for n in range(len(tools)))}) "\\n" {tag(CLOSE_CALL)}')
+        calls = " | ".join(f"call_{n}" for n in range(len(tools)))
+        rules.append(f'call: {tag(OPEN_CALL)} "\\n" ({calls}) "\\n" {tag(CLOSE_CALL)}')
         rules += [_call_rule(n, tool) for n, tool in enumerate(tools)]
     if output_schema is None:
         rules += ["final: TEXT", _plain_text()]

@@ -36,7 +36,7 @@ _SPECIAL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a model is loaded. `context` is in tokens and capped by what the model was trained for; 0 threads: all cores."""
+    """How a model is loaded. `context` in tokens, capped by what the model was trained for; 0 threads: all cores."""
 
     context: int = 4096
     threads: int = 0
@@ -189,7 +189,9 @@ class Engine:
         """How many tokens may be written."""
         limit = request.max_prompt_tokens or self.context
         if prompt > limit:
-            raise PromptTooLong(f"the conversation has {prompt} tokens and may have {limit}", "raise limits.prompt_tokens")
+            raise PromptTooLong(
+                f"the conversation has {prompt} tokens and may have {limit}", "raise limits.prompt_tokens"
+            )
         room = min(request.max_tokens, self.context - prompt)
         if room < 8:
             raise PromptTooLong(
@@ -295,10 +297,10 @@ class _Utf8:
 def _quiet() -> Any:
     """Sends llama.cpp's errors to standard error and drops the rest. The callback must be kept alive."""
 
-    @llama_cpp.llama_log_callback
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes has no types for it
     def log(level: int, text: bytes, _: Any) -> None:
         if level >= 4:  # GGML_LOG_LEVEL_ERROR
-            print(text.decode(errors="replace"), end="", file=sys.stderr)
+            sys.stderr.write(text.decode(errors="replace"))
 
     llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
     return log

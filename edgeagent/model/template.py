@@ -34,7 +34,7 @@ class TemplateFault(jinja2.TemplateError):
 class _Generation(Extension):
     """`{% generation %}` marks the assistant's own tokens for training; at inference it is transparent."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012  # jinja2 declares it so
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
         next(parser.stream)
@@ -72,8 +72,7 @@ def as_openai(message: Message) -> Json:
         shown["reasoning_content"] = message.reasoning
     if message.calls:
         shown["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.calls
+            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in message.calls
         ]
     if message.name:
         shown["name"] = message.name

@@ -53,7 +53,12 @@ def _sections(text: str) -> dict[str, list[str]]:
 
 
 def read_kind(path: Path) -> Kind:
+    """The kind in a file, with the further lines that `more/` has for it."""
     sections = _sections(path.read_text(encoding="utf-8"))
+    further = path.parent / "more" / path.name
+    if further.exists():
+        for name, items in _sections(further.read_text(encoding="utf-8")).items():
+            sections.setdefault(name, []).extend(items)
     parts = {}
     for name in _SECTIONS:
         items = sections.get(name, [])
@@ -100,12 +105,16 @@ class Library:
             if labels <= set(self.kinds):
                 self.phrases.setdefault(phrase, set()).update(labels)
         named = {phrase: {kind.label for kind in kinds if phrase in kind.subjects} for phrase in self.phrases}
-        self._claims = {phrase: labels | named[phrase] | groups.get(phrase, set()) for phrase, labels in self.phrases.items()}
+        self._claims = {
+            phrase: labels | named[phrase] | groups.get(phrase, set()) for phrase, labels in self.phrases.items()
+        }
         self.phrases_of = {
             label: sorted(phrase for phrase, labels in self.phrases.items() if label in labels) for label in self.kinds
         }
         every = [*self.kinds, *self.others]
-        self._no = {label: [phrase for phrase in self.phrases if self.applies(label, phrase) is False] for label in every}
+        self._no = {
+            label: [phrase for phrase in self.phrases if self.applies(label, phrase) is False] for label in every
+        }
 
     def applies(self, label: str, phrase: str) -> bool | None:
         if label in self.phrases[phrase]:
@@ -145,7 +154,9 @@ class Writer:
             own = kind.lists.get(match[1])
             return self.fill(self.rng.choice(own), kind) if own else self.names.slot(match[1])
 
-        return _SLOT.sub(value, text.replace("{{", "\x01").replace("}}", "\x02")).replace("\x01", "{").replace("\x02", "}")
+        return (
+            _SLOT.sub(value, text.replace("{{", "\x01").replace("}}", "\x02")).replace("\x01", "{").replace("\x02", "}")
+        )
 
     def stem(self, kind: Kind) -> str:
         return self.fill(self.rng.choice(kind.stems), kind).replace("/", "-")
@@ -164,7 +175,9 @@ class Writer:
 
         if rng.random() < 0.7:
             lines += take("open", 1, 2 if rng.random() < 0.25 else 1)
-        if layout < 0.25:
+        if layout < 0.2 and not self.held_out:
+            lines = self.scattered(kind)
+        elif layout < 0.25 or (self.held_out and layout < 0.4):
             lines += take("line", 3, 7)
         elif layout < 0.6:
             lines += self._prose(take("body", 2, 6))
@@ -179,17 +192,33 @@ class Writer:
             lines += take("close", 1, 1)
         return self._dress(lines)
 
+    def scattered(self, kind: Kind) -> list[str]:
+        """Short pieces from all over a kind's lines, thrown together: nothing to go by but words."""
+        rng = self.rng
+        items = [item for part in kind.parts.values() for item in part[False]]
+        pieces = []
+        for item in rng.sample(items, min(len(items), rng.randint(4, 14))):
+            words = self.fill(item, kind).split(" ")
+            start = rng.randrange(len(words))
+            pieces.append(" ".join(words[start : start + rng.randint(1, 4)]))
+        size = rng.randint(1, 5)
+        return [" ".join(pieces[start : start + size]) for start in range(0, len(pieces), size)]
+
     def worn(self, line: str) -> str:
-        """The line, or half the time only part of it, so that words count and not whole sentences."""
+        """The line, or mostly only part of it, so that words count and not whole sentences.
+
+        Without this the kind was right for 93 % of documents of known lines and 40 % of documents of new ones.
+        """
         rng = self.rng
         words = line.split(" ")
-        if self.held_out or len(words) < 4 or rng.random() < 0.5:
+        if self.held_out or len(words) < 3 or rng.random() < 0.25:
             return line
         if rng.random() < 0.5:
-            size = rng.randint(max(2, len(words) // 2), len(words))
+            size = rng.randint(1, min(len(words), 6))
             start = rng.randint(0, len(words) - size)
             return " ".join(words[start : start + size])
-        return " ".join(word for word in words if rng.random() > 0.25) or line
+        kept = rng.uniform(0.4, 0.9)
+        return " ".join(word for word in words if rng.random() < kept) or line
 
     def _prose(self, sentences: list[str]) -> list[str]:
         """The sentences one a line, or run together into paragraphs."""

@@ -15,8 +15,8 @@ import numpy
 from content import Library
 from episodes import Composer, Episode
 from names import Names
+from tokenizer import copyable_pieces, load
 from tokenizers import Tokenizer
-from tokenizer import CONTROL, copyable_pieces, load
 
 from edgeagent.model.template import ChatTemplate
 
@@ -29,7 +29,13 @@ _OWN = re.compile(r"(?<=<\|im_start\|>assistant\n).*?<\|im_end\|>", re.DOTALL)
 
 def words_of(library: Library) -> list[str]:
     """Real words for names: what stands in the content."""
-    text = " ".join(item for kind in [*library.kinds.values(), *library.others.values()] for part in kind.parts.values() for items in part.values() for item in items)
+    text = " ".join(
+        item
+        for kind in [*library.kinds.values(), *library.others.values()]
+        for part in kind.parts.values()
+        for items in part.values()
+        for item in items
+    )
     return sorted(set(re.findall(r"[A-Za-z]{3,}", text)))
 
 
@@ -38,7 +44,9 @@ def template() -> ChatTemplate:
 
 
 def rendered(episode: Episode, chat: ChatTemplate) -> str:
-    return "".join(text for text, _ in chat.render(episode.messages, episode.tools, add_generation_prompt=False)).rstrip("\n")
+    return "".join(
+        text for text, _ in chat.render(episode.messages, episode.tools, add_generation_prompt=False)
+    ).rstrip("\n")
 
 
 def weights_of(tokens: list[int], open_mark: int, close_mark: int) -> list[float]:
@@ -58,7 +66,7 @@ def encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     targets = [-1] * len(tokens)
     spans = iter(own)
     span = next(spans, None)
-    for index, (start, end) in enumerate(encoding.offsets):
+    for index, (start, _end) in enumerate(encoding.offsets):
         while span and start >= span[1]:
             span = next(spans, None)
         if span and start >= span[0] and index > 0:
@@ -73,7 +81,9 @@ def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> 
     return Composer(rng, library, Names(rng, words_of(library), pieces), held_out)
 
 
-def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> Iterator[Batch]:
+def batches(
+    seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float
+) -> Iterator[Batch]:
     """Batches of about `tokens_a_batch` tokens; episodes of like length share a batch, so little is padding.
 
     `echoes` and `drills` are the shares of episodes that only practise copying, or judging.
@@ -104,15 +114,29 @@ def batches(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, 
             yield tokens, targets, weights
 
 
-def _work(queue: multiprocessing.Queue, seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float) -> None:
+def _work(
+    queue: multiprocessing.Queue,
+    seed: str,
+    tokenizer_path: Path,
+    tokens_a_batch: int,
+    longest: int,
+    echoes: float,
+    drills: float,
+) -> None:
     for batch in batches(seed, tokenizer_path, tokens_a_batch, longest, echoes, drills):
         queue.put(batch)
 
 
-def stream(seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float, workers: int = 1) -> Iterator[Batch]:
+def stream(
+    seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, echoes: float, drills: float, workers: int = 1
+) -> Iterator[Batch]:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(maxsize=16)
     for worker in range(workers):
-        context.Process(target=_work, args=(queue, f"{seed}/{worker}", tokenizer_path, tokens_a_batch, longest, echoes, drills), daemon=True).start()
+        context.Process(
+            target=_work,
+            args=(queue, f"{seed}/{worker}", tokenizer_path, tokens_a_batch, longest, echoes, drills),
+            daemon=True,
+        ).start()
     while True:
         yield queue.get()

@@ -71,8 +71,20 @@ Move it to {f} if it is {a}.
 If the text is {a}, file it under {f}.
 Whenever {a} arrives, move it to {f}.
 """.strip().splitlines()
-DELETE_RULES = ["Delete {s}.", "{S} can be deleted.", "Throw {s} away.", "{S} go to the trash.", "Put {s} in the trash."]
-LEAVE_RULES = ["Leave {s} where they are.", "Do not touch {s}.", "{S} stay where they are.", "Keep {s} in place.", "Never move {s}."]
+DELETE_RULES = [
+    "Delete {s}.",
+    "{S} can be deleted.",
+    "Throw {s} away.",
+    "{S} go to the trash.",
+    "Put {s} in the trash.",
+]
+LEAVE_RULES = [
+    "Leave {s} where they are.",
+    "Do not touch {s}.",
+    "{S} stay where they are.",
+    "Keep {s} in place.",
+    "Never move {s}.",
+]
 LEAVE_REST = """
 Leave the rest.
 Leave everything else where it is.
@@ -136,7 +148,13 @@ From {s} take {what} and add it to {f}.
 Add {what} of {s} to {f}.
 I collect {s}: append {what} to {f}.
 """.strip().splitlines()
-NOTE_OPENERS = ["You take notes.", "You keep a list.", "You write things down for me.", "Keep my notes up to date.", "You note what matters."]
+NOTE_OPENERS = [
+    "You take notes.",
+    "You keep a list.",
+    "You write things down for me.",
+    "Keep my notes up to date.",
+    "You note what matters.",
+]
 FIRST_LINE = ["the first line", "the first line of the text", "its first line"]
 KEY_LINE = ["the line with {w}", "the line that mentions {w}", "the line that says {w}", "the line with the word {w}"]
 FILE_NAME = ["the file name", "its name", "the name of the file"]
@@ -150,7 +168,12 @@ Make a list of what is in {d} and save it as {o}.
 You write a daily digest: list {d}, then write {o}.
 See what is in {d}. Write one line for each file to {o}.
 """.strip().splitlines()
-DATE_HINTS = ["where DATE is the date of the event", "DATE is the event's date", "with the date of the event for DATE", "put the date in place of DATE"]
+DATE_HINTS = [
+    "where DATE is the date of the event",
+    "DATE is the event's date",
+    "with the date of the event for DATE",
+    "put the date in place of DATE",
+]
 
 WATCH_ASKS = """
 Read {p}. If it reports a problem, add that line to {o}. Otherwise do nothing.
@@ -269,8 +292,7 @@ def _capital(text: str) -> str:
 
 
 def _article(label: str) -> str:
-    plain = label if label == "CV" else label
-    return f"{'an' if plain[0].lower() in 'aeiou' else 'a'} {plain}"
+    return f"{'an' if label[0].lower() in 'aeiou' else 'a'} {label}"
 
 
 @dataclass
@@ -336,7 +358,7 @@ class Composer:
         data = {"preview": self.writer.document(kind)[: self._preview()]}
         fitting = self.library.phrases_of.get(kind.label, [])
         phrases = rng.sample(fitting, min(len(fitting), rng.choice([0, 1, 2, 3, 4])))
-        phrases += [phrase for phrase in rng.sample(self.library.other_phrases(kind.label), rng.randint(3, 7))]
+        phrases += list(rng.sample(self.library.other_phrases(kind.label), rng.randint(3, 7)))
         phrases = list(dict.fromkeys(phrases))
         rng.shuffle(phrases)
         lines = [label, *(f"{phrase}: {'yes' if phrase in fitting else 'no'}" for phrase in phrases)]
@@ -401,7 +423,11 @@ class Composer:
         if root == "~" and self.rng.random() < 0.3:
             absolute = self.names.folder()
             absolute = absolute.replace("~", "/home/" + self.names.nonsense())
-        inbox = self.names.rng.choice(["Inbox", "inbox", "Downloads", "Scans", "in", "drop"]) if self.rng.random() < 0.6 else self.names.folder_name()
+        inbox = (
+            self.names.rng.choice(["Inbox", "inbox", "Downloads", "Scans", "in", "drop"])
+            if self.rng.random() < 0.6
+            else self.names.folder_name()
+        )
         return f"{absolute}/{inbox}", root
 
     def _call(self, think: str, name: str, **arguments: object) -> Message:
@@ -431,7 +457,9 @@ class Composer:
     def _rule(self, phrases: list[str], root: str | None) -> _Rule:
         rng = self.rng
         action = rng.choices(["move", "delete", "leave"], [90, 5, 5])[0]
-        subject = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + rng.choice([" and ", " or "]) + phrases[-1]
+        subject = (
+            phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + rng.choice([" and ", " or "]) + phrases[-1]
+        )
         rule = _Rule(phrases, action)
         if action == "move":
             rule.target = self._folder(phrases[0] if rng.random() < 0.7 else "", root if rng.random() < 0.8 else None)
@@ -444,7 +472,9 @@ class Composer:
     def _single_rule(self, kind: Kind, root: str | None) -> _Rule:
         """A rule in the singular, by the kind's own name: 'If it is an invoice, move it to ...'."""
         rule = _Rule([kind.label], "move", self._folder(kind.label, root))
-        text = self._one(SINGLE_RULES).replace("{a}", _article(kind.label)).replace("{A}", _capital(_article(kind.label)))
+        text = (
+            self._one(SINGLE_RULES).replace("{a}", _article(kind.label)).replace("{A}", _capital(_article(kind.label)))
+        )
         rule.text = text.replace("{f}", rule.target)
         return rule
 
@@ -477,7 +507,9 @@ class Composer:
         for rule in rules:
             for phrase in rule.phrases:
                 fits = phrase == label or (
-                    label in self.library.kinds and phrase in self.library.phrases and self.library.applies(label, phrase)
+                    label in self.library.kinds
+                    and phrase in self.library.phrases
+                    and self.library.applies(label, phrase)
                 )
                 lines.append(f"{phrase}: {'yes' if fits else 'no'}")
                 if fits:
@@ -520,7 +552,7 @@ class Composer:
         action = rule.action if rule else ("move" if otherwise else "leave")
         target = rule.target if rule else otherwise
         if action == "leave":
-            because = f"no rule fits" if rule is None else f"{self._matched(think)} stay"
+            because = "no rule fits" if rule is None else f"{self._matched(think)} stay"
             messages.append(Message("assistant", f"Left {name} where it is: {because}.", think))
             return Episode("sort", tuple(messages), tools, label, "leave")
         messages += self._act(think, action, path, name, target)
@@ -565,7 +597,11 @@ class Composer:
         wording = self._one(NOTE_RULES).replace("{s}", subject).replace("{S}", _capital(subject))
         sentences = [wording.replace("{what}", what).replace("{f}", out)]
         if rng.random() < 0.7:
-            sentences.append(self._one(LEAVE_REST) if rng.random() < 0.5 else rng.choice(["Otherwise do nothing.", "Do nothing for other files."]))
+            sentences.append(
+                self._one(LEAVE_REST)
+                if rng.random() < 0.5
+                else rng.choice(["Otherwise do nothing.", "Do nothing for other files."])
+            )
         if rng.random() < 0.6:
             sentences.insert(0, self._one(NOTE_OPENERS))
         rule = _Rule(phrases, "note", out)
@@ -595,7 +631,10 @@ class Composer:
 
     def _noted(self, think: str, out: str, content: str) -> list[Message]:
         call = self._call(think, "append_file", path=out, content=content)
-        result, done = f"appended 1 line to {out.replace('~', '/home/' + self.names.nonsense(), 1)}", f"Added a line to {out}."
+        result, done = (
+            f"appended 1 line to {out.replace('~', '/home/' + self.names.nonsense(), 1)}",
+            f"Added a line to {out}.",
+        )
         if self.rng.random() < 0.07:
             result, reason = self._error(out, out)
             done = f"Could not write to {out}: {reason}."
@@ -606,7 +645,9 @@ class Composer:
     def _date_event(self, trigger: str) -> Event:
         rng = self.rng
         date = f"{rng.randint(2020, 2035)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
-        clock = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.choice(['00', '00', str(rng.randint(10, 59))])}.000Z"
+        clock = (
+            f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.choice(['00', '00', str(rng.randint(10, 59))])}.000Z"
+        )
         return Event("", trigger, "", "", {"scheduled_at": f"{date}T{clock}", "date": date})
 
     def digest(self) -> Episode:
@@ -615,7 +656,11 @@ class Composer:
         date = event.data["date"]
         folder = self._folder().rstrip("/")
         dated = rng.random() < 0.75
-        stem = rng.choice(["DATE", "DATE", f"{self.names.word()}-DATE", f"DATE-{self.names.word()}"]) if dated else self.names.word()
+        stem = (
+            rng.choice(["DATE", "DATE", f"{self.names.word()}-DATE", f"DATE-{self.names.word()}"])
+            if dated
+            else self.names.word()
+        )
         out = f"{self._folder().rstrip('/')}/{stem}.md"
         ask = self._one(DIGEST_ASKS).replace("{d}", folder).replace("{o}", out)
         if dated:
@@ -630,7 +675,10 @@ class Composer:
         messages.append(self._call("", "list_directory", path=folder))
         if rng.random() < 0.06:
             result, reason = self._error(folder, folder)
-            messages += [Message("tool", result, name="list_directory"), Message("assistant", f"Could not list {folder}: {reason}.")]
+            messages += [
+                Message("tool", result, name="list_directory"),
+                Message("assistant", f"Could not list {folder}: {reason}."),
+            ]
             return Episode("digest", tuple(messages), tools, "", "error")
         body = "\n".join(f"- {name}" for name in entries) or "(no files)"
         messages += [
@@ -643,7 +691,11 @@ class Composer:
 
     def watch(self) -> Episode:
         rng = self.rng
-        path = self._folder().rstrip("/") + "/" + rng.choice(["status.txt", "machine.log", "health.txt", self.names.file_name()])
+        path = (
+            self._folder().rstrip("/")
+            + "/"
+            + rng.choice(["status.txt", "machine.log", "health.txt", self.names.file_name()])
+        )
         out = self._folder().rstrip("/") + "/" + self.names.word() + rng.choice([".md", ".txt", ""])
         matters = rng.random() < 0.55
         lines = [self._log_line(GOOD_LINES) for _ in range(rng.randint(1, 6))]
@@ -659,7 +711,10 @@ class Composer:
             lines.insert(rng.randint(0, len(lines)), found)
         stamp = rng.random()
         if stamp < 0.5:
-            lines = [f"{self.names.slot('time') if stamp < 0.25 else self._date_event('cron').data['scheduled_at'][:19]} {line}" for line in lines]
+            lines = [
+                f"{self.names.slot('time') if stamp < 0.25 else self._date_event('cron').data['scheduled_at'][:19]} {line}"
+                for line in lines
+            ]
             found = next((line for line in lines if line.endswith(found)), found)
         event = self._date_event(rng.choice(["every", "every", "cron", "manual"]))
         messages = opening_messages(ask.replace("{p}", path).replace("{o}", out), event)
@@ -667,18 +722,28 @@ class Composer:
         messages.append(self._call("", "read_file", path=path))
         if rng.random() < 0.06:
             result, reason = self._error(path, path)
-            messages += [Message("tool", result, name="read_file"), Message("assistant", f"Could not read {path}: {reason}.")]
+            messages += [
+                Message("tool", result, name="read_file"),
+                Message("assistant", f"Could not read {path}: {reason}."),
+            ]
             return Episode("watch", tuple(messages), tools, "", "error")
         messages.append(Message("tool", "\n".join(lines), name="read_file"))
         if not matters:
             messages.append(Message("assistant", "Nothing to note.", f"{verdict}: no"))
             return Episode("watch", tuple(messages), tools, "", "nothing")
         messages += self._noted(f"{verdict}: yes", out, found)
-        return Episode("watch", tuple(messages), tools, "", "note" if messages[-2].content.startswith("app") else "error")
+        return Episode(
+            "watch", tuple(messages), tools, "", "note" if messages[-2].content.startswith("app") else "error"
+        )
 
     def _log_line(self, items: Sequence[str]) -> str:
         rng = self.rng
-        return self._one(items).replace("{x}", self.names.word()).replace("{n}", str(rng.randint(1, 900))).replace("{d}", str(rng.randint(0, 9)))
+        return (
+            self._one(items)
+            .replace("{x}", self.names.word())
+            .replace("{n}", str(rng.randint(1, 900)))
+            .replace("{d}", str(rng.randint(0, 9)))
+        )
 
 
 def as_text(value: object) -> str:

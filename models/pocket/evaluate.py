@@ -133,13 +133,21 @@ def documents_table(judge: Judge, path: Path, first: int) -> None:
         result = judge.ask(messages, tools)
         wanted = f"{home}/{document['name']}" if home else None
         got = result.call.arguments["destination"] if result.call else None
-        key = "to be left alone" if home is None else "to the last folder" if home == agent.get("otherwise") else "to be filed"
+        key = (
+            "to be left alone"
+            if home is None
+            else "to the last folder"
+            if home == agent.get("otherwise")
+            else "to be filed"
+        )
         total[key] += 1
         right[key] += got == wanted
         wrong += got is not None and got != wanted
         if got != wanted and judge.show:
             reasoning = result.reasoning.replace(chr(10), "; ")
-            print(f"{document['kind']:20} {document['name']:28} under {agent['name']:14} {reasoning} -> {got}", flush=True)
+            print(
+                f"{document['kind']:20} {document['name']:28} under {agent['name']:14} {reasoning} -> {got}", flush=True
+            )
     print("\n| hand-written documents | n | right |\n| --- | ---: | --- |")
     for key in total:
         print(f"| {key} | {total[key]} | {interval(right[key], total[key])} |")

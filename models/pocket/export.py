@@ -1,6 +1,6 @@
 """Writes a checkpoint as GGUF (architecture `qwen3`), with the tokenizer and the chat template inside.
 
-    python export.py --out build --gguf pocket.gguf [--type q8_0|f16]
+python export.py --out build --gguf pocket.gguf [--type q8_0|f16]
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def write_tokenizer(writer: gguf.GGUFWriter, path: Path) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("starcoder")
     writer.add_token_list([text for text, _ in by_index])
-    kinds = [gguf.TokenType.CONTROL if index < len(CONTROL) else gguf.TokenType.NORMAL for index in range(len(by_index))]
+    kinds = [
+        gguf.TokenType.CONTROL if index < len(CONTROL) else gguf.TokenType.NORMAL for index in range(len(by_index))
+    ]
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(merge) if isinstance(merge, list) else merge for merge in model["merges"]])
     writer.add_eos_token_id(STOP)

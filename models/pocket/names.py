@@ -19,9 +19,13 @@ _FIRM_A = """Northwind Acme Bluebird Cedar Delta Evergreen Fairway Granite Harbo
 Nimbus Oakfield Pinnacle Quartz Riverside Summit Thistle Union Valley Westgate Alpine Brightside Copper Dovetail Ember
 Falcon""".split()
 _FIRM_B = """Ltd GmbH Inc LLC & Sons Services Group Partners Energy Media Supplies Foods Logistics Insurance Bank Dental
-Motors Electric Studio Systems Solutions Works Trading Consulting Care Pharmacy Travel Water Telecom Books""".split("\n")
+Motors Electric Studio Systems Solutions Works Trading Consulting Care Pharmacy Travel Water Telecom Books""".split(
+    "\n"
+)
 _FIRM_B = [word for line in _FIRM_B for word in line.replace("& Sons", "&_Sons").split()]
-_STREETS = "High Street|Station Road|Mill Lane|Oak Avenue|Church Street|Park Row|Lindenstrasse|Rue Verte|Elm Drive|Kings Road"
+_STREETS = (
+    "High Street|Station Road|Mill Lane|Oak Avenue|Church Street|Park Row|Lindenstrasse|Rue Verte|Elm Drive|Kings Road"
+)
 _CITIES = """Leeds Berlin Lyon Austin Pune Oslo Porto Denver Krakow Bristol Hamburg Lagos Toronto Sydney Madrid Graz Cork
 Boston Mumbai Turin Basel Ghent Malmo Nairobi Quito""".split()
 _MONTHS = "January February March April May June July August September October November December".split()
@@ -29,7 +33,9 @@ _WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _PRODUCTS = """desk lamp|USB cable|coffee beans|printer paper|running shoes|garden hose|phone case|wool blanket|LED bulb|
 office chair|water filter|backpack|kettle|notebook|headphones|bike lock|paint roller|vacuum bags|batteries AA|tea towel|
 frying pan|yoga mat|rain jacket|keyboard|ink cartridge|bread knife|picture frame|dog food|shampoo|screwdriver set"""
-_FOODS = "milk|eggs|bread|tomatoes|rice|chicken|butter|onions|apples|pasta|cheese|lentils|spinach|potatoes|yoghurt|flour"
+_FOODS = (
+    "milk|eggs|bread|tomatoes|rice|chicken|butter|onions|apples|pasta|cheese|lentils|spinach|potatoes|yoghurt|flour"
+)
 _ANIMALS = "dog|cat|rabbit|horse|parrot|hamster|guinea pig|tortoise"
 _COUNTRIES = "France|Spain|India|Japan|Italy|Norway|Canada|Brazil|Kenya|Poland|Austria|Portugal"
 _SYLLABLES = """ba be bi bo bu da de di do du fa fe fi fo fu ga ge gi go gu ha he ho ka ke ki ko ku la le li lo lu ma me mi
@@ -68,7 +74,9 @@ class Names:
             "ref": self.reference,
             "street": lambda: f"{rng.randint(1, 220)} {rng.choice(_STREETS.split('|'))}",
             "city": lambda: rng.choice(_CITIES),
-            "email": lambda: f"{rng.choice(_FIRST).lower()}@{self.word().lower()}.{rng.choice(['com', 'de', 'org', 'io'])}",
+            "email": lambda: (
+                f"{rng.choice(_FIRST).lower()}@{self.word().lower()}.{rng.choice(['com', 'de', 'org', 'io'])}"
+            ),
             "phone": lambda: f"0{rng.randint(100, 999)} {rng.randint(100000, 9999999)}",
             "month": lambda: rng.choice(_MONTHS),
             "year": lambda: str(rng.randint(2015, 2031)),
@@ -168,7 +176,10 @@ class Names:
 
     def folder(self, hint: str = "", root: str | None = None) -> str:
         """A full folder path of one to three names below a root."""
-        names = [self.rng.choice(_FOLDERS) if self.rng.random() < 0.5 else self.folder_name() for _ in range(self.rng.choice([0, 1, 1, 2]))]
+        names = [
+            self.rng.choice(_FOLDERS) if self.rng.random() < 0.5 else self.folder_name()
+            for _ in range(self.rng.choice([0, 1, 1, 2]))
+        ]
         return "/".join([root or self.root(), *names, self.folder_name(hint)])
 
     def file_name(self, stem: str = "") -> str:
@@ -188,4 +199,6 @@ class Names:
                 stem = self._cased(self.word())
             else:
                 stem = rng.choice(["-", "_", " ", "."]).join(self.word() for _ in range(rng.randint(2, 3)))
-        return stem.strip() + rng.choices([".txt", ".md", ".text", ".csv", ".log", ".eml", ""], [70, 10, 4, 4, 4, 4, 4])[0]
+        return (
+            stem.strip() + rng.choices([".txt", ".md", ".text", ".csv", ".log", ".eml", ""], [70, 10, 4, 4, 4, 4, 4])[0]
+        )

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from corpus import composer, rendered, stream, template
 from network import Block, Network, Shape
-from torch import Tensor
 from tokenizer import train as train_tokenizer
+from torch import Tensor
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--seed", default="pocket")
     parser.add_argument("--echoes", type=float, default=0.04, help="share of episodes that only practise copying")
     parser.add_argument("--drills", type=float, default=0.35, help="share of episodes that only practise judging")
+    parser.add_argument("--again", type=float, default=0.0, help="start the schedule anew: tokens seen when it began")
     parser.add_argument("--hours", type=float, default=1e9, help="stop (with a checkpoint) after so long")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -110,8 +111,15 @@ def main() -> None:
     began = last = time.monotonic()
     since, total, count = 0, 0.0, 0
     log = (arguments.out / "curve.jsonl").open("a")
-    for batch in stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest, arguments.echoes, arguments.drills):
-        factor = rate_at(seen, arguments.tokens, 300_000, arguments.decay)
+    for batch in stream(
+        f"{arguments.seed}/{step}",
+        tokenizer_path,
+        arguments.batch,
+        arguments.longest,
+        arguments.echoes,
+        arguments.drills,
+    ):
+        factor = rate_at(seen - arguments.again, arguments.tokens - arguments.again, 300_000, arguments.decay)
         for optimizer, base in ((muon, arguments.rate), (adam, arguments.rate / 10)):
             for group in optimizer.param_groups:
                 group["lr"] = base * factor
@@ -131,7 +139,12 @@ def main() -> None:
             raise SystemExit("the loss is not finite; the last checkpoint stands")
         if step % 25 == 0:
             now = time.monotonic()
-            row = {"seen": seen, "loss": round(total / count, 4), "rate": round(factor, 4), "tokens_per_second": round(since / (now - last))}
+            row = {
+                "seen": seen,
+                "loss": round(total / count, 4),
+                "rate": round(factor, 4),
+                "tokens_per_second": round(since / (now - last)),
+            }
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
             log.flush()
