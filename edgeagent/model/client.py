@@ -90,7 +90,8 @@ class _Host:
         self.answers: queue.Queue[Json | None] = queue.Queue()
         self.complaints: deque[str] = deque(maxlen=5)
         assert self.process.stdout and self.process.stderr
-        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
+        self._answering = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._answering.start()
         self._errors = threading.Thread(target=self._listen, args=(self.process.stderr,), daemon=True)
         self._errors.start()
 
@@ -113,9 +114,12 @@ class _Host:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+        self._answering.join()  # both end with the process, whose pipes they read
+        self._errors.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def death(self) -> str:
         """Why the process ended, in words."""

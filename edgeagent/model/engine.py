@@ -187,13 +187,13 @@ class Engine:
 
     def _room(self, request: ChatRequest, prompt: int) -> int:
         """How many tokens may be written."""
-        limit = request.max_prompt_tokens or self.context
-        if prompt > limit:
+        limit = request.max_prompt_tokens
+        if limit and prompt > limit:
             raise PromptTooLong(
                 f"the conversation has {prompt} tokens and may have {limit}", "raise limits.prompt_tokens"
             )
         room = min(request.max_tokens, self.context - prompt)
-        if room < 8:
+        if self.context - prompt < 8:
             raise PromptTooLong(
                 f"the conversation has {prompt} tokens and the context holds {self.context}", "raise model.context"
             )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -242,5 +243,23 @@ class Writer:
         elif style < 0.20:
             mark = rng.choice(["- ", "* ", "> ", "  ", "\t"])
             lines = [lines[0], *(mark + line for line in lines[1:])]
+        if rng.random() < 0.3:
+            lines = [self.aligned(line) for line in lines]
+        if rng.random() < 0.15:
+            lines.insert(rng.randint(0, len(lines)), rng.choice("-=*_~") * rng.choice([3, 10, 20, 40]))
         joiner = "\n\n" if rng.random() < 0.2 else "\n"
-        return joiner.join(lines)
+        text = joiner.join(lines)
+        if rng.random() < 0.35:
+            width = rng.randint(34, 90)
+            text = "\n".join(textwrap.fill(line, width) if line.strip() else "" for line in text.splitlines())
+        return text
+
+    def aligned(self, line: str) -> str:
+        """The line as a table would have it: a run of spaces, dots or a tab where a colon or a last word was."""
+        head, colon, tail = line.partition(": ")
+        if not colon:
+            head, _, tail = line.rpartition(" ")
+        if not head or len(line) > 60:
+            return line
+        gap = self.rng.choice([" " * self.rng.randint(2, 24), "\t", " " + "." * self.rng.randint(3, 20) + " ", " | "])
+        return f"{head}{gap}{tail}"
