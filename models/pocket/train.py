@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from corpus import composer, rendered, stream, template
+from corpus import Stream, composer, rendered, template
 from network import Block, Network, Shape
 from tokenizer import train as train_tokenizer
 from torch import Tensor
@@ -74,9 +74,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is a tenth of it")
     parser.add_argument("--decay", type=float, default=0.5, help="part of the tokens over which the rate decays")
     parser.add_argument("--seed", default="pocket")
-    parser.add_argument("--echoes", type=float, default=0.04, help="share of episodes that only practise copying")
-    parser.add_argument("--drills", type=float, default=0.35, help="share of episodes that only practise judging")
-    parser.add_argument("--again", type=float, default=0.0, help="start the schedule anew: tokens seen when it began")
     parser.add_argument("--hours", type=float, default=1e9, help="stop (with a checkpoint) after so long")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -111,15 +108,10 @@ def main() -> None:
     began = last = time.monotonic()
     since, total, count = 0, 0.0, 0
     log = (arguments.out / "curve.jsonl").open("a")
-    for batch in stream(
-        f"{arguments.seed}/{step}",
-        tokenizer_path,
-        arguments.batch,
-        arguments.longest,
-        arguments.echoes,
-        arguments.drills,
-    ):
-        factor = rate_at(seen - arguments.again, arguments.tokens - arguments.again, 300_000, arguments.decay)
+    source = Stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest)
+    for batch in source:
+        source.seen.value = seen
+        factor = rate_at(seen, arguments.tokens, 300_000, arguments.decay)
         for optimizer, base in ((muon, arguments.rate), (adam, arguments.rate / 10)):
             for group in optimizer.param_groups:
                 group["lr"] = base * factor
