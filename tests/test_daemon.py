@@ -116,7 +116,7 @@ def test_a_daemon_that_is_told_to_stop_ends_in_order(place: Place) -> None:
     with place.daemon() as process:
         wait_for(lambda: len(place.runs()) >= 1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     assert not any(run.status == "running" for run in place.runs())
 
 

@@ -31,6 +31,10 @@ from edgeagent.schema import Json
 BATCH = 512
 """Tokens a decode call. A cancelled run stops within one."""
 
+SMALL_BYTES = 64_000_000
+"""A model below this gets one thread. llama.cpp's threads wait for each other by spinning: on two busy cores a turn of
+`pocket` took 46 s with two threads and 0.3 s with one; on idle ones it is fast enough with one."""
+
 _SPECIAL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
 
 
@@ -55,7 +59,8 @@ class Engine:
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         self.context = min(options.context, trained) if trained else options.context
-        self._context = self._new_context(options.threads or cores)
+        small = llama_cpp.llama_model_size(self._model) < SMALL_BYTES
+        self._context = self._new_context(options.threads or (1 if small else cores))
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._size = llama_cpp.llama_vocab_n_tokens(self._vocab)
         self._eos = llama_cpp.llama_vocab_eos(self._vocab)
