@@ -28,9 +28,6 @@ from edgeagent.home import home_from_environment
 from edgeagent.schema import Event, Outcome, Reason, RunStatus
 from edgeagent.store import open_store
 
-LATER = {("load.py", "agents", "disable")}
-"""Named before it exists: enable and disable are in the contract (SPEC section 10), for a later issue."""
-
 HEAVY = {"pydantic", "yaml", "starlette", "uvicorn", "jinja2", "watchdog", "apscheduler", "llama_cpp", "psutil"}
 
 WRITTEN = [name for name in COMMANDS if name != "demo" or Path("edgeagent/cli/demo.py").exists()]
@@ -542,7 +539,7 @@ def test_every_hint_that_names_a_command_names_one_that_exists() -> None:
                 verb = words[1].rstrip(".,;:`)") if len(words) > 1 else ""
                 if words and words[0] in groups and verb.isalpha() and f"{words[0]} {verb}" not in known:
                     unknown.append((file.name, *words))
-    assert set(unknown) <= LATER
+    assert not unknown
 
 
 def test_nothing_is_written_by_commands_that_only_look(world: World) -> None:

@@ -190,7 +190,7 @@ def _keys_beside(location: Location) -> Collection[str]:
 def _cross_checks(data: dict[str, Any], path: Path) -> Iterator[tuple[Location, str]]:
     """Faults between keys. Works on what was written, so that they are reported beside those of single keys."""
     for key in _NOT_WRITTEN & data.keys():
-        yield (key,), f'unknown key "{key}"{"; see edgeagent agents disable" if key == "enabled" else ""}'
+        yield (key,), f'unknown key "{key}"'
     name = data.get("name", path.stem)
     for position, trigger in _tables(data.get("triggers")):
         if trigger.get("trigger") == "agent" and trigger.get("agent") == name:
