@@ -313,6 +313,7 @@ class Composer:
     echo_share: float = 0.04
     drill_share: float = 0.0
     writer: Writer = field(init=False)
+    _base: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.writer = Writer(self.rng, self.names, self.held_out)
@@ -413,6 +414,8 @@ class Composer:
         return name if name not in (".", "..") else "file.txt"
 
     def _folder(self, hint: str = "", root: str | None = None) -> str:
+        if self._base and root:
+            return f"{self._base}/{self.names.folder_name(hint)}"
         folder = self.names.folder(hint, root)
         return folder + "/" if self.rng.random() < 0.1 else folder
 
@@ -462,7 +465,7 @@ class Composer:
         )
         rule = _Rule(phrases, action)
         if action == "move":
-            rule.target = self._folder(phrases[0] if rng.random() < 0.7 else "", root if rng.random() < 0.8 else None)
+            rule.target = self._folder(phrases[0] if rng.random() < 0.7 else "", root if rng.random() < 0.9 else None)
             wording = self._one(MOVE_RULES)
         else:
             wording = self._one(DELETE_RULES if action == "delete" else LEAVE_RULES)
@@ -521,6 +524,8 @@ class Composer:
         rng = self.rng
         kind, label = self._document_kind()
         source_folder, root = self._source()
+        # People keep their folders side by side, so that they differ in their last name only.
+        self._base = self.names.folder(root=root) if rng.random() < 0.7 else ""
         rules = self._rules(kind, label != OTHER and rng.random() < 0.66, root)
         otherwise = self._folder("misc other rest" if rng.random() < 0.5 else "", root) if rng.random() < 0.25 else ""
         sentences = [rule.text for rule in rules]
