@@ -40,7 +40,7 @@ def command_starts(home: Path, environment: dict[str, str]) -> list[tuple[str, s
     with open_store(home / "edgeagent.db") as store, store.transaction():
         for number in range(1000):
             now = datetime.now(UTC)
-            run_id = store.enqueue(Event("inbox", "file", "file-1", str(number), {"name": f"{number}.txt"}), now=now)
+            run_id = store.enqueue(Event("inbox", "file", "list", f"list {number}", {"name": f"{number}.txt"}), now=now)
             assert run_id
             store.finish(run_id, Outcome(RunStatus.OK, output="done"), now)
     program = [sys.executable, "-m", "edgeagent.cli"]
