@@ -33,6 +33,16 @@ class Home:
     trash: Path
     user: Path
 
+    @property
+    def daemon_lock(self) -> Path:
+        """Beside the database, since that is what only one daemon may work on."""
+        return self.database.with_name("daemon.lock")
+
+    @property
+    def api_token(self) -> Path:
+        """What a caller over TCP must show (mode 0600)."""
+        return self.database.with_name("api-token")
+
     def create(self) -> None:
         """Makes the folders that are missing, for this user only. HomeError names the one that cannot be used."""
         parents = (self.config_file.parent, self.database.parent)
@@ -45,7 +55,7 @@ class Home:
         """Everything here that an agent must never be granted."""
         beside = tuple(self.database.with_name(self.database.name + suffix) for suffix in _BESIDE_DATABASE)
         folders = (self.agents, self.skills, self.models, self.cache, self.run, self.trash)
-        return (self.config_file, self.database, *beside, *folders)
+        return (self.config_file, self.database, *beside, self.daemon_lock, self.api_token, *folders)
 
 
 def home_from_environment(environ: Mapping[str, str]) -> Home:

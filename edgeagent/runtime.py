@@ -22,6 +22,8 @@ from edgeagent.home import Home, home_from_environment
 from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
 from edgeagent.model.client import HostModel, HostOptions
+from edgeagent.model.protocol import Model
+from edgeagent.model.script import ScriptModel, is_script
 from edgeagent.schema import Event, Json, Run, Step
 from edgeagent.store import Store, open_read_only, open_store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
@@ -70,9 +72,11 @@ class Models:
             raise UsageError("this version cannot use a model behind an endpoint", "name a local model instead")
         return self.catalog.find(chosen.file or chosen.name or "", agent.path.parent if agent else None)
 
-    def of(self, agent: Agent | None) -> HostModel:
+    def of(self, agent: Agent | None) -> Model:
         """The agent's model. Nothing is loaded yet."""
         entry = self.entry(agent)
+        if is_script(entry.path):
+            return ScriptModel(entry.path)
         table = agent.model if agent and not isinstance(agent.model, str | None) else None
         settings = self.config.model
         options = HostOptions(

@@ -21,8 +21,9 @@ FLOORS = {
     4: {"loop", "prompt", "triggers"},
     5: {"worker"},
     6: {"api"},
-    7: {"runtime", "daemon"},
-    8: {"cli"},
+    7: {"runtime"},
+    8: {"daemon"},
+    9: {"cli"},
 }
 """Floor by floor: the modules at the top of the package, and its folders."""
 

@@ -143,11 +143,12 @@ def _check_models(app: App) -> Iterator[Finding]:
 
 def _check_answer(app: App) -> Iterator[Finding]:
     """Loads the default model as a run would, and lets it say something."""
+    from edgeagent.model.client import HostModel
     from edgeagent.model.protocol import ChatRequest
 
     model = app.runtime.models.of(None)
-    if not model.path.is_file():
-        return  # told by the check before
+    if not isinstance(model, HostModel) or not model.path.is_file():
+        return  # told by the check before, or nothing to load
     stop = threading.Event()
     alarm = threading.Timer(LOAD_SECONDS, stop.set)
     alarm.daemon = True

@@ -1,27 +1,23 @@
 """The daemon: triggers put events into the queue, workers take runs out of it, until it is told to stop.
 
-The composition root of the long-running process: it alone decides what starts and stops in which order. One daemon per
-home, held by a lock that the kernel lets go of when the process ends, however it ends.
+The composition root of the long-running process: it alone decides what starts and stops in which order.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from types import FrameType
 
 import psutil
 
 import edgeagent
 from edgeagent.agents import Agent, LoadedAgents
+from edgeagent.daemon.lock import held
 from edgeagent.errors import EdgeagentError, HomeError
 from edgeagent.runtime import Runtime, enqueue_manual, is_alive, utc_now
 from edgeagent.schema import Json, RunStatus, format_time
@@ -38,23 +34,6 @@ log = logging.getLogger("edgeagent")
 IDLE_SECONDS = 0.05
 """Pause of a worker that found nothing to do, before it looks again; grows to a quarter second."""
 HOUSEKEEPING_SECONDS = 30.0
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Holds the home for this process. HomeError names the holder where another one has it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(file, 64).decode(errors="replace").strip() or "unknown"
-            raise HomeError(f"a daemon already runs in this home (process {holder})", "edgeagent status") from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(file)
 
 
 class Daemon:
@@ -74,7 +53,7 @@ class Daemon:
     def serve(self) -> None:
         """Runs until SIGTERM or SIGINT. Raises HomeError where the home cannot be used."""
         self._runtime.home.create()
-        with held(self._runtime.home.run / "daemon.lock"):
+        with held(self._runtime.home.daemon_lock):
             self.store = self._runtime.writer()
             try:
                 self._serve()
