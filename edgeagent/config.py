@@ -38,7 +38,33 @@ class ModelSettings(Model):
     memory_reserve: Size = Field(
         default=256_000_000, description="Size of memory to leave free when a model is loaded."
     )
-    slots: Count = Field(default=1, le=64, description="Conversations that a loaded model holds at a time.")
+    slots: Count = Field(
+        default=4,
+        le=64,
+        description="Conversations that a loaded model goes on with at a time; they share its context.",
+    )
+    kv_type: Literal["f16", "q8_0"] = Field(
+        default="f16", description="Precision of the model's state: q8_0 takes half the memory."
+    )
+    flash_attention: Literal["auto", "on", "off"] = Field(
+        default="auto", description="llama.cpp's faster attention; auto: where the model can."
+    )
+    mmap: Flag = Field(default=True, description="Whether a model file is mapped into memory rather than read.")
+    mlock: Flag = Field(default=False, description="Whether a loaded model is kept from being swapped out.")
+    temperature: Number = Field(
+        default=0.0, ge=0, le=5, description="How freely tokens are picked; 0 always takes the likeliest."
+    )
+    seed: Whole = Field(default=0, description="Where chance begins, with a temperature above 0.")
+    top_k: Whole = Field(default=40, description="Only so many of the likeliest tokens are picked from; 0: all.")
+    top_p: Number = Field(
+        default=0.95, gt=0, le=1, description="Only the likeliest tokens that make up this share are picked from."
+    )
+    min_p: Number = Field(
+        default=0.05, ge=0, le=1, description="Only tokens at least so likely, as a share of the likeliest, are picked."
+    )
+    repetition_penalty: Number = Field(
+        default=1.0, ge=0.5, le=2, description="How much tokens written lately are held back; 1 does not."
+    )
 
 
 class JournalSettings(Model):
@@ -65,7 +91,12 @@ class DaemonSettings(Model):
 
 
 class PrefixCacheSettings(Model):
-    max_size: Size = Field(default=512_000_000, description="Size that stored prompt states may take.")
+    max_size: Size = Field(
+        default=512_000_000, description="Size that stored prompt states may take on disk; 0B stores none."
+    )
+    memory: Size = Field(
+        default=256_000_000, description="Size of prompt states that a loaded model keeps in memory beside its context."
+    )
 
 
 class ApiSettings(Model):

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeagent.agents import Agent, Expectation, render
+from edgeagent.agents.agent import ModelTable
 from edgeagent.errors import ModelCancelled, ModelError
-from edgeagent.model.protocol import ChatRequest, ChatResult, Model
+from edgeagent.model.protocol import SAMPLING, ChatRequest, ChatResult, Model
 from edgeagent.policy import AgentPolicy, decide
 from edgeagent.prompt import messages_of_steps, opening_messages
 from edgeagent.schema import (
@@ -148,8 +149,7 @@ class AgentLoop:
             output_schema=self.agent.output,
             max_tokens=limits.output_tokens - sum(step.output_tokens for step in self.steps),
             max_prompt_tokens=limits.prompt_tokens,
-            temperature=(table.temperature if table else None) or 0.0,
-            seed=(table.seed if table else None) or 0,
+            **_sampling(table),
         )
         began = time.monotonic()
         try:
@@ -174,6 +174,7 @@ class AgentLoop:
                 time_to_first_token=result.time_to_first_token,
                 input_tokens=result.input_tokens,
                 cached_tokens=result.cached_tokens,
+                disk_tokens=result.disk_tokens,
                 output_tokens=result.output_tokens,
                 reasoning=result.reasoning,
                 calls=calls,
@@ -302,6 +303,11 @@ class AgentLoop:
 
     def _data(self) -> Json:
         return {"event": self.event.data, "agent": {"name": self.agent.name}}
+
+
+def _sampling(table: ModelTable | None) -> dict[str, Any]:
+    """How the agent wants its tokens picked, where it says so."""
+    return table.model_dump(include=set(SAMPLING), exclude_none=True) if table else {}
 
 
 def _failed(reason: Reason, error: str) -> Outcome:

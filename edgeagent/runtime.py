@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from ulid import ULID
 
 from edgeagent.agents import Agent, LoadedAgents, load_agent, load_agents
+from edgeagent.agents.agent import ModelTable
 from edgeagent.config import Config, load_config
 from edgeagent.errors import NotFound, UsageError
 from edgeagent.home import Home, home_from_environment
 from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
 from edgeagent.model.client import HostModel, HostOptions
-from edgeagent.model.protocol import Model
+from edgeagent.model.protocol import SAMPLING, Model, Sampling
 from edgeagent.model.script import ScriptModel, is_script
 from edgeagent.schema import Event, Json, Run, Step
 from edgeagent.store import Store, open_read_only, open_store
@@ -60,6 +62,7 @@ class Models:
 
     catalog: Catalog
     config: Config
+    cache: Path
     _loaded: dict[tuple[str, Path, HostOptions], HostModel] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -78,16 +81,40 @@ class Models:
         if is_script(entry.path):
             return ScriptModel(entry.path)
         table = agent.model if agent and not isinstance(agent.model, str | None) else None
-        settings = self.config.model
-        options = HostOptions(
-            context=(table.context if table else None) or settings.context,
-            threads=(table.threads if table else None) or settings.threads,
-            memory_reserve=settings.memory_reserve,
-        )
+        return self.of_entry(entry, table)
+
+    def of_entry(self, entry: CatalogEntry, table: ModelTable | None = None) -> HostModel:
+        """That model, with the settings of an agent's table where there is one."""
+        options = self._options(table)
         with self._lock:
-            return self._loaded.setdefault(
-                (entry.name, entry.path, options), HostModel(entry.name, entry.path, options)
-            )
+            key = (entry.name, entry.path, options)
+            if key not in self._loaded:
+                self._loaded[key] = HostModel(entry.name, entry.path, options, self._sampling())
+            return self._loaded[key]
+
+    def _sampling(self) -> Sampling:
+        return Sampling(**{name: getattr(self.config.model, name) for name in SAMPLING})
+
+    def _options(self, table: ModelTable | None) -> HostOptions:
+        settings = self.config.model
+        given = {} if table is None else table.model_dump(exclude_none=True)
+
+        def chosen(name: str) -> Any:
+            return given.get(name, getattr(settings, name))
+
+        return HostOptions(
+            context=chosen("context"),
+            threads=chosen("threads"),
+            memory_reserve=settings.memory_reserve,
+            slots=settings.slots,
+            kv_type=chosen("kv_type"),
+            flash_attention=chosen("flash_attention"),
+            mmap=settings.mmap,
+            mlock=settings.mlock,
+            cache=str(self.cache),
+            states_disk=self.config.prefix_cache.max_size,
+            states_memory=self.config.prefix_cache.memory,
+        )
 
     def loaded(self) -> list[HostModel]:
         with self._lock:
@@ -112,7 +139,7 @@ class Runtime:
     toolbox: Toolbox
 
     def __post_init__(self) -> None:
-        self.models = Models(self.catalog, self.config)
+        self.models = Models(self.catalog, self.config, self.home.cache)
 
     def load_agents(self) -> LoadedAgents:
         return load_agents(

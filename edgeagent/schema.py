@@ -141,12 +141,17 @@ class Step:
     output_tokens: int = 0
     reasoning: str = ""
     calls: tuple[ToolCall, ...] = ()
+    disk_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """What a run spent. `cached_tokens` are input tokens that were not read again; of them, the state of `disk_tokens`
+    came from a file and that of the rest was in memory."""
+
     input_tokens: int = 0
     cached_tokens: int = 0
+    disk_tokens: int = 0
     output_tokens: int = 0
     model_seconds: float = 0.0
     tool_seconds: float = 0.0

@@ -345,7 +345,7 @@ def test_with_a_daemon_the_run_is_its_business_and_looks_the_same(world: World) 
     assert (process.returncode, stderr) == (1, "")
     agent, data, trigger, dry_run = backend.submitted[0]
     assert (agent, data["name"], trigger, dry_run) == ("inbox", "bill.txt", "file", True)
-    for text in ("model    pocket", "400 tokens in (380 cached), 40 out, 0.30 s", "bill: bills go to /c"):
+    for text in ("model    pocket", "400 tokens in (380 from memory, 20 read), 40 out, 0.30 s", "bill: bills go to /c"):
         assert text in stdout
     for text in ('move_file(source="/a/b.txt", destination="/c/b.txt")', "moved to /c/b.txt", "failed (expectation)"):
         assert text in stdout

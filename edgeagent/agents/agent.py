@@ -113,6 +113,12 @@ class ModelTable(Model):
     temperature: Annotated[Number, Field(ge=0, le=5)] | None = None
     seed: Whole | None = None
     threads: Whole | None = None
+    kv_type: Literal["f16", "q8_0"] | None = None
+    flash_attention: Literal["auto", "on", "off"] | None = None
+    top_k: Whole | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[Number, Field(ge=0.5, le=2)] | None = None
     api_key: Secret | None = None
 
     @model_validator(mode="after")

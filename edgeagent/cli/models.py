@@ -67,11 +67,9 @@ def show(app: App, name: str, as_json: bool) -> None:
 
     MODEL is a name, or a path to a .gguf file. Loads it for a moment.
     """
-    from edgeagent.model.client import HostModel, HostOptions
-
     entry = app.runtime.catalog.find(name)
     settings = app.runtime.config.model
-    model = HostModel(entry.name, entry.path, HostOptions(settings.context, settings.threads, settings.memory_reserve))
+    model = app.runtime.models.of_entry(entry)
     try:
         facts = model.facts()
     finally:

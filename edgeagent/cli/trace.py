@@ -89,8 +89,7 @@ class Trace:
 
     def _turn(self, step: Step) -> None:
         """One turn of the model: what it read and wrote, what it thought, and what it wants."""
-        cached = f" ({step.cached_tokens} cached)" if step.cached_tokens else ""
-        spent = f"{step.input_tokens} tokens in{cached}, {step.output_tokens} out"
+        spent = f"{step.input_tokens} tokens in{_origin(step)}, {step.output_tokens} out"
         self._numbered(step.n, "model", self._dim(f"{spent}, {seconds(step.seconds)}"))
         if step.reasoning:
             self._lines("", _in_short(step.reasoning), "dim")
@@ -138,6 +137,17 @@ class Trace:
 
     def _dim(self, text: str) -> str:
         return self._screen.style(text, "dim")
+
+
+def _origin(step: Step) -> str:
+    """Where the state of the input tokens came from; nothing where all of them were read."""
+    counts = {
+        "from memory": step.cached_tokens - step.disk_tokens,
+        "from disk": step.disk_tokens,
+        "read": step.input_tokens - step.cached_tokens,
+    }
+    told = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
+    return f" ({told})" if step.cached_tokens else ""
 
 
 def _in_short(reasoning: str) -> str:

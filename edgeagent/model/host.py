@@ -1,10 +1,11 @@
 """The model host: a child process that owns llama.cpp and answers over a pipe.
 
-    python -m edgeagent.model.host MODEL.gguf '{"context": 4096, "threads": 0}'
+    python -m edgeagent.model.host MODEL.gguf '{"context": 4096, "threads": 0, ...}'
 
-One JSON object a line. In: `{"id", "op": "chat", "request"}`, `{"op": "cancel"}`. Out: `{"op": "ready", "facts"}` once,
-then for each chat `{"id", "op": "text", "text"}` while it goes and one `{"id", "op": "done", "result"}` or
-`{"id", "op": "error", "code", "message", "hint"}`. The host ends when its input does, so it never outlives the daemon.
+One JSON object a line. In: `{"id", "op": "chat", "request"}`, `{"id", "op": "cancel"}`. Out: `{"op": "ready", "facts"}`
+once, then for each chat `{"id", "op": "text", "text"}` while it goes and one `{"id", "op": "done", "result"}` or
+`{"id", "op": "error", "code", "message", "hint"}`. Several chats may go on at a time. The host ends when its input
+does, so it never outlives the daemon.
 """
 
 from __future__ import annotations
@@ -14,52 +15,69 @@ import os
 import queue
 import sys
 import threading
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from edgeagent.errors import EdgeagentError
-from edgeagent.model.wire import request_from_json, result_to_json
+from edgeagent.model.protocol import ChatResult
+from edgeagent.model.wire import HostOptions, request_from_json, result_to_json
 from edgeagent.schema import Json
+
+if TYPE_CHECKING:
+    from edgeagent.model.engine import Engine
 
 
 class _Pipe:
-    """Reads requests in a thread of its own, so that a cancel is seen while the engine works."""
+    """The daemon's end of the conversation. Sending is safe from any thread."""
 
     def __init__(self, source: IO[str], sink: IO[str]) -> None:
         self._source, self._sink = source, sink
-        self.stop = threading.Event()
-        self.requests: queue.Queue[Json] = queue.Queue()
+        self._sending = threading.Lock()
 
-    def read(self) -> None:
+    def send(self, message: Json) -> None:
+        line = json.dumps(message) + "\n"
+        with self._sending:
+            self._sink.write(line)
+            self._sink.flush()
+
+    def fail(self, number: int, error: EdgeagentError) -> None:
+        self.send({"id": number, "op": "error", "code": error.code, "message": error.message, "hint": error.hint})
+
+    def _text(self, number: int, text: str) -> None:
+        self.send({"id": number, "op": "text", "text": text})
+
+    def end(self, number: int, end: ChatResult | EdgeagentError) -> None:
+        if isinstance(end, EdgeagentError):
+            self.fail(number, end)
+        else:
+            self.send({"id": number, "op": "done", "result": result_to_json(end)})
+
+    def read(self, engine: Engine) -> None:
+        """Hands on what comes in. Requests are made ready in a thread of their own, so that a cancel never waits."""
+        requests: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        threading.Thread(target=self._submit, args=(engine, requests), daemon=True).start()
         for line in self._source:
             message = json.loads(line)
             if message["op"] == "cancel":
-                self.stop.set()
+                engine.cancel(message["id"])
             else:
-                self.stop.clear()
-                self.requests.put(message)
+                requests.put(message)
         os._exit(0)  # the daemon is gone; nothing here is worth an orderly end
 
-    def send(self, message: Json) -> None:
-        self._sink.write(json.dumps(message) + "\n")
-        self._sink.flush()
-
-
-def _answer(engine: object, pipe: _Pipe, message: Json) -> None:
-    from edgeagent.model.engine import Engine
-
-    assert isinstance(engine, Engine)
-    number = message["id"]
-    try:
-        result = engine.chat(
-            request_from_json(message["request"]),
-            pipe.stop,
-            lambda text: pipe.send({"id": number, "op": "text", "text": text}),
-        )
-    except EdgeagentError as error:
-        pipe.send({"id": number, "op": "error", "code": error.code, "message": error.message, "hint": error.hint})
-    else:
-        pipe.send({"id": number, "op": "done", "result": result_to_json(result)})
+    def _submit(self, engine: Engine, requests: queue.SimpleQueue[Json]) -> None:
+        while True:
+            message = requests.get()
+            number = message["id"]
+            try:
+                engine.submit(
+                    number,
+                    request_from_json(message["request"]),
+                    partial(self._text, number),
+                    partial(self.end, number),
+                )
+            except EdgeagentError as error:
+                self.fail(number, error)
 
 
 def main() -> None:
@@ -67,18 +85,16 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     pipe = _Pipe(sys.stdin, sink)
-    threading.Thread(target=pipe.read, daemon=True).start()
-    from edgeagent.model.engine import Engine, EngineOptions  # heavy: llama.cpp
+    from edgeagent.model.loading import load  # heavy: llama.cpp
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        engine = Engine(Path(sys.argv[1]), EngineOptions(**json.loads(sys.argv[2])), cores)
+        engine = load(Path(sys.argv[1]), HostOptions.from_json(sys.argv[2]))
     except EdgeagentError as error:
-        pipe.send({"id": 0, "op": "error", "code": error.code, "message": error.message, "hint": error.hint})
+        pipe.fail(0, error)
         os._exit(1)  # llama.cpp's own clean-up may crash after a failed load
     pipe.send({"op": "ready", "facts": engine.facts()})
-    while True:
-        _answer(engine, pipe, pipe.requests.get())
+    threading.Thread(target=pipe.read, args=(engine,), daemon=True).start()
+    engine.serve()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from edgeagent.store.values import (
 _RUNS = """
     SELECT r.*, u.* FROM runs r LEFT JOIN (
         SELECT run_id, sum(input_tokens) AS input_tokens, sum(cached_tokens) AS cached_tokens,
-               sum(output_tokens) AS output_tokens,
+               sum(disk_tokens) AS disk_tokens, sum(output_tokens) AS output_tokens,
                sum(seconds) FILTER (WHERE kind = 'chat') AS model_seconds,
                sum(seconds) FILTER (WHERE kind = 'tool') AS tool_seconds
           FROM steps {steps} GROUP BY run_id

@@ -140,6 +140,12 @@ def m0003_memory(db: SqliteUtils) -> None:
         END""")
 
 
+@migrations()
+def m0004_where_input_tokens_came_from(db: SqliteUtils) -> None:
+    """Of the cached tokens of a step, those whose state came from a file."""
+    db.execute("ALTER TABLE steps ADD COLUMN disk_tokens INTEGER NOT NULL DEFAULT 0")
+
+
 def migrate(database: Database, version: int) -> None:
     """Brings the file to `version`, inside the transaction that the caller holds."""
     connection = database.raw

@@ -17,7 +17,7 @@ from edgeagent.store.memory import Memory
 from edgeagent.store.retention import Retention
 from edgeagent.store.triggers import TriggerState
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The number of migrations. It stands here so that opening an up-to-date file need not import them."""
 
 

@@ -151,6 +151,7 @@ def _to_usage(row: sqlite3.Row) -> Usage:
     return Usage(
         input_tokens=row["input_tokens"] or 0,
         cached_tokens=row["cached_tokens"] or 0,
+        disk_tokens=row["disk_tokens"] or 0,
         output_tokens=row["output_tokens"] or 0,
         model_seconds=row["model_seconds"] or 0.0,
         tool_seconds=row["tool_seconds"] or 0.0,
