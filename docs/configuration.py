@@ -14,7 +14,7 @@ from edgeagent.cli.words import setting, size_setting
 from edgeagent.config import Config, McpServer
 
 PAGE = Path(__file__).with_suffix(".md")
-WITHOUT_EFFECT = {"api", "power", "mcp", "telemetry"}
+WITHOUT_EFFECT = {"api", "mcp", "telemetry"}
 """Sections and keys that are checked and that nothing reads yet."""
 
 HEAD = """\
@@ -22,8 +22,10 @@ HEAD = """\
 
 They stand in `config.toml`; `edgeagent init` writes one with every setting as a comment, and `edgeagent doctor` checks
 it. Each can be given as a variable of the environment, which wins: `EDGEAGENT_SECTION_KEY`, such as
-`EDGEAGENT_MODEL_THREADS=2`. Durations read `500ms 2s 5m 1h 7d`, sizes `10KB 20MB 1GB`. The daemon reads them when it
-starts. `EDGEAGENT_HOME` names a folder that everything lies under, instead of the platform's own folders.
+`EDGEAGENT_MODEL_THREADS=2`. Durations read `500ms 2s 5m 1h 7d`, sizes `10KB 20MB 1GB`. The daemon takes up a change of
+the file a moment after it was saved, except for `daemon.scan_interval`; a broken file leaves the settings before in
+place, and `edgeagent status` says so. `EDGEAGENT_HOME` names a folder that everything lies under, instead of the
+platform's own folders.
 
 What is marked * is checked, and this version does nothing with it.
 

@@ -10,6 +10,7 @@ EdgeagentError                 exit 1
 ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
 ├── ModelError                 exit 1: the model cannot be loaded or its host died
 │   ├── ModelCancelled         the caller asked to stop
+│   ├── NotEnoughMemory        it would not fit; it may later
 │   └── PromptTooLong          the conversation does not fit
 └── ToolError                  a tool call failed; becomes a result that the model sees
 """
@@ -93,6 +94,10 @@ class ModelError(EdgeagentError):
 
 class ModelCancelled(ModelError):
     code = "cancelled"
+
+
+class NotEnoughMemory(ModelError):
+    code = "memory"
 
 
 class PromptTooLong(ModelError):

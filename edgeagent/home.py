@@ -43,6 +43,11 @@ class Home:
         """What a caller over TCP must show (mode 0600)."""
         return self.database.with_name("api-token")
 
+    @property
+    def log(self) -> Path:
+        """The latest lines of the daemon's log, as JSON."""
+        return self.cache / "edgeagent.log"
+
     def create(self) -> None:
         """Makes the folders that are missing, for this user only. HomeError names the one that cannot be used."""
         parents = (self.config_file.parent, self.database.parent)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from edgeagent.agents import Agent, Expectation, render
 from edgeagent.agents.agent import ModelTable
-from edgeagent.errors import ModelCancelled, ModelError
+from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory
 from edgeagent.model.protocol import SAMPLING, ChatRequest, ChatResult, Model
 from edgeagent.policy import AgentPolicy, decide
 from edgeagent.prompt import messages_of_steps, opening_messages
@@ -63,13 +63,21 @@ class Begun:
     plan: Plan
 
 
+class _Ended(Exception):
+    """The run is over, in the middle of a call that will not be made."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
 @dataclass
 class AgentLoop:
     """One run of one agent.
 
     Args:
         context: what tools may know, for step n.
-        actions_left: how many more calls that change something this hour allows.
+        may_act: whether the hour allows one more call that changes something.
         stop: set to end the run soon; it then ends `cancelled` (or by `limit_seconds`, when time was up).
         steps: what was recorded before an interruption; the run goes on from there.
         dry_run: ends before the first call that would change something.
@@ -84,7 +92,7 @@ class AgentLoop:
     record: Record
     stop: threading.Event
     approve: Approve = nobody
-    actions_left: int = 1_000_000
+    may_act: Callable[[], bool] = lambda: True
     dry_run: bool = False
     on_text: Callable[[str], None] = lambda text: None
     steps: list[Step] = field(default_factory=list)
@@ -94,16 +102,16 @@ class AgentLoop:
             *opening_messages(render(self.agent.body, self._data()), self.event),
             *messages_of_steps(self.steps),
         ]
-        self.specs: dict[str, ToolSpec] = {spec.name: spec for spec in self.toolbox.specs()}
+        self.specs = self.toolbox.specs()
         self._time_is_up = False
 
     def run(self, begun: Begun | None = None) -> Outcome:
-        """Runs to the end and says how it was.
+        """Runs to the end and says how it was. `begun` is the call that was under way when the process ended.
 
         Raises:
             ModelError: the model failed; the steps so far are recorded, so another attempt can go on from them.
         """
-        clock = threading.Timer(self.agent.limits.seconds, self._end_time)
+        clock = threading.Timer(max(0.0, self.agent.limits.seconds - self._seconds_spent()), self._end_time)
         clock.daemon = True
         clock.start()
         try:
@@ -115,10 +123,20 @@ class AgentLoop:
                 outcome = self._step()
                 if outcome:
                     return outcome
+        except _Ended as ended:
+            return ended.outcome
         except ModelCancelled:
             return self._stopped()
         finally:
             clock.cancel()
+
+    def settle(self, begun: Begun) -> Outcome | None:
+        """Ends the call that was under way when the process ended; the run's end where that cannot be told."""
+        try:
+            self._resume(begun)
+        except _Ended as ended:
+            return ended.outcome
+        return None
 
     def _step(self) -> Outcome | None:
         """One turn of the model and what follows from it. None: go on."""
@@ -129,12 +147,6 @@ class AgentLoop:
             return _failed(Reason.LIMIT_TOKENS, f"the answer was cut after {result.output_tokens} tokens")
         if result.call is None:
             return self._judged(result.text)
-        if self.dry_run and not self._reads_only(result.call):
-            return Outcome(
-                RunStatus.OK, output=f"dry run: would call {result.call.name} {json.dumps(result.call.arguments)}"
-            )
-        if self._acted() >= self.actions_left and not self._reads_only(result.call):
-            return _failed(Reason.LIMIT_ACTIONS, f"{self.agent.limits.actions_per_hour} actions an hour are used up")
         self._act(result.call)
         return self._stopped() if self.stop.is_set() else None
 
@@ -145,7 +157,7 @@ class AgentLoop:
         table = self.agent.model if not isinstance(self.agent.model, str | None) else None
         request = ChatRequest(
             messages=tuple(self.messages),
-            tools=tuple(self.specs.values()),
+            tools=self.specs,
             output_schema=self.agent.output,
             max_tokens=limits.output_tokens - sum(step.output_tokens for step in self.steps),
             max_prompt_tokens=limits.prompt_tokens,
@@ -154,8 +166,8 @@ class AgentLoop:
         began = time.monotonic()
         try:
             result = self.model.chat(request, self.stop, self.on_text)
-        except ModelCancelled:
-            raise
+        except (ModelCancelled, NotEnoughMemory):
+            raise  # nothing was tried
         except ModelError as error:
             self._keep(
                 Step(self._next(), "chat", self.model.name, {}, "", "error", error.message, time.monotonic() - began)
@@ -192,13 +204,21 @@ class AgentLoop:
             call,
             self.context(n),
             decide=lambda spec, plan: self._decide(spec, plan, call),
-            record_started=lambda plan: self.record.started(n, call, plan.as_json()),
+            record_started=lambda plan: self.record.started(n, call, self._as_stored(plan)),
         )
         self._tool_ended(n, call, result, time.monotonic() - began)
+
+    def _as_stored(self, plan: Plan) -> Json:
+        """With a word on whether it changes something, for the limit on actions."""
+        return plan.as_json() | {"reads_only": self._reads_only(plan.tool, plan.arguments)}
 
     def _resume(self, begun: Begun) -> None:
         began = time.monotonic()
         result = self.toolbox.resume(begun.plan, self.context(begun.n), decide=self._policy)
+        if result is None:
+            told = f"{begun.call.name} may have been carried out when the process ended; it is not repeated"
+            self._tool_ended(begun.n, begun.call, ToolResult("error", told), time.monotonic() - began)
+            raise _Ended(Outcome(RunStatus.INTERRUPTED, error=told))
         self._tool_ended(begun.n, begun.call, result, time.monotonic() - began)
 
     def _tool_ended(self, n: int, call: ToolCall, result: ToolResult, seconds: float) -> None:
@@ -207,30 +227,39 @@ class AgentLoop:
         self.messages.append(Message("tool", result.text, name=call.name))
 
     def _policy(self, spec: ToolSpec, plan: Plan) -> Decision:
-        return decide(spec, plan.reads, plan.writes, self.policy)
+        return decide(spec, plan.reads, plan.writes, self.policy, plan.hosts)
 
     def _decide(self, spec: ToolSpec, plan: Plan, call: ToolCall) -> Decision:
         decision = self._policy(spec, plan)
-        if decision.verdict != "ask":
+        if decision.verdict == "deny":
             return decision
-        if self.approve(call, decision):
+        if not spec.read_only:
+            self._check_action(call)
+        if decision.verdict == "allow" or self.approve(call, decision):
             return replace(decision, verdict="allow")
         return Decision("deny", "needs approval and nobody gave it")
+
+    def _check_action(self, call: ToolCall) -> None:
+        """Ends the run before a call that changes something and may not be made now."""
+        if self.dry_run:
+            told = f"dry run: would call {call.name} {json.dumps(call.arguments)}"
+            raise _Ended(Outcome(RunStatus.OK, output=told))
+        if not self.may_act():
+            limit = self.agent.limits.actions_per_hour
+            raise _Ended(_failed(Reason.LIMIT_ACTIONS, f"{limit} actions an hour are used up"))
 
     def _unanswered(self) -> ToolCall | None:
         """The call of the last recorded turn, where the process ended before it was begun."""
         last = self.steps[-1]
         return last.calls[0] if last.kind == "chat" and last.calls else None
 
-    def _reads_only(self, call: ToolCall) -> bool:
-        spec = self.specs.get(call.name)
+    def _reads_only(self, name: str, arguments: Json) -> bool:
+        spec = self.toolbox.spec_of(name, arguments)
         return spec is not None and spec.read_only
 
-    def _acted(self) -> int:
-        return sum(
-            step.kind == "tool" and step.status == "ok" and not self._reads_only(ToolCall(step.name, {}))
-            for step in self.steps
-        )
+    def _seconds_spent(self) -> float:
+        """What earlier attempts took, so that a restart does not give a run its time anew."""
+        return sum(step.seconds for step in self.steps if step.kind == "tool" or step.status == "ok")
 
     # --- limits and the end -------------------------------------------------------------------------------------
 
@@ -280,7 +309,7 @@ class AgentLoop:
         """The last call that was meant to change something and did not, with no later success of that tool."""
         last: dict[str, Step] = {}
         for step in self.steps:
-            if step.kind == "tool" and (step.status == "denied" or not self._reads_only(ToolCall(step.name, {}))):
+            if step.kind == "tool" and (step.status == "denied" or not self._reads_only(step.name, step.arguments)):
                 last[step.name] = step
             elif step.kind == "tool" and step.status == "ok":
                 last.pop(step.name, None)

@@ -14,28 +14,37 @@ from typing import Literal
 
 from edgeagent.schema import Decision, ToolSpec
 
-_CHANGES_ONLY_ITSELF = frozenset({"remember"})
-"""Tools whose effect stays inside the agent's own memory: `on-write` is about what others can see."""
+_ASKS_NOBODY = frozenset({"remember", "notify"})
+"""What `on-write` lets pass though it is no reading: the agent's own notes, a word to the person who would be asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentPolicy:
-    """The part of an agent's file that policy needs. Roots are resolved; a write root can be read too."""
+    """The part of an agent's file that policy needs. Roots are resolved; a write root can be read too.
+
+    `network` holds `host:port` in lower case.
+    """
 
     read_roots: tuple[Path, ...] = ()
     write_roots: tuple[Path, ...] = ()
     approval: Literal["never", "on-write", "always"] = "on-write"
     approve: frozenset[str] = frozenset()
+    network: frozenset[str] = frozenset()
 
 
-def decide(spec: ToolSpec, reads: Sequence[Path], writes: Sequence[Path], policy: AgentPolicy) -> Decision:
-    """Allow, ask or deny a call of `spec` that would read `reads` and write `writes` (all resolved)."""
+def decide(
+    spec: ToolSpec, reads: Sequence[Path], writes: Sequence[Path], policy: AgentPolicy, hosts: Sequence[str] = ()
+) -> Decision:
+    """Allow, ask or deny a call of `spec` that would read `reads`, write `writes` (all resolved) and reach `hosts`."""
     for path in writes:
         if not is_within(path, policy.write_roots):
             return Decision("deny", f"may not write {_shown(path)}")
     for path in reads:
         if not is_within(path, (*policy.read_roots, *policy.write_roots)):
             return Decision("deny", f"may not read {_shown(path)}")
+    for host in hosts:
+        if host not in policy.network:
+            return Decision("deny", f"may not reach {host}")
     if spec.name in policy.approve:
         return Decision("ask", f"{spec.name} always asks")
     if policy.approval == "always":
@@ -51,7 +60,7 @@ def is_within(path: Path, roots: Iterable[Path]) -> bool:
 
 
 def _changes_something(spec: ToolSpec, writes: Sequence[Path]) -> bool:
-    return bool(writes) or not (spec.read_only or spec.name in _CHANGES_ONLY_ITSELF)
+    return bool(writes) or not (spec.read_only or spec.name in _ASKS_NOBODY)
 
 
 def _shown(path: Path) -> str:

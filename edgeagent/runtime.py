@@ -19,14 +19,14 @@ from ulid import ULID
 from edgeagent.agents import Agent, LoadedAgents, load_agent, load_agents
 from edgeagent.agents.agent import ModelTable
 from edgeagent.config import Config, load_config
-from edgeagent.errors import NotFound, UsageError
+from edgeagent.errors import EdgeagentError, NotEnoughMemory, NotFound, UsageError
 from edgeagent.home import Home, home_from_environment
 from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
-from edgeagent.model.client import HostModel, HostOptions
+from edgeagent.model.client import HostModel, HostOptions, check_model_file
 from edgeagent.model.protocol import SAMPLING, Model, Sampling
 from edgeagent.model.script import ScriptModel, is_script
-from edgeagent.schema import Event, Json, Run, Step
+from edgeagent.schema import Event, Json, Run, Step, Terms
 from edgeagent.store import Store, open_read_only, open_store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
@@ -39,7 +39,7 @@ def utc_now() -> datetime:
 def open_runtime(environ: Mapping[str, str]) -> Runtime:
     """Reads the settings; makes no folder and opens no database. Raises ConfigError."""
     home = home_from_environment(environ)
-    return Runtime(home, load_config(home, environ), Catalog(home.models), Toolbox(builtin_tools()))
+    return Runtime(home, load_config(home, environ), Catalog(home.models), Toolbox(builtin_tools()), environ)
 
 
 def owner_name(kind: str) -> str:
@@ -116,6 +116,18 @@ class Models:
             states_memory=self.config.prefix_cache.memory,
         )
 
+    def shortage(self, agent: Agent) -> str | None:
+        """What the agent's model lacks to be loaded now, in words; None where it is loaded, or would fit."""
+        try:
+            model = self.of(agent)
+            if isinstance(model, HostModel) and model.process_id is None:
+                check_model_file(model.path, self.config.model.memory_reserve)
+        except NotEnoughMemory as error:
+            return error.message
+        except EdgeagentError:
+            return None  # the run will say what is wrong
+        return None
+
     def loaded(self) -> list[HostModel]:
         with self._lock:
             return [model for model in self._loaded.values() if model.process_id is not None]
@@ -137,14 +149,31 @@ class Runtime:
     config: Config
     catalog: Catalog
     toolbox: Toolbox
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.models = Models(self.catalog, self.config, self.home.cache)
 
-    def load_agents(self) -> LoadedAgents:
-        return load_agents(
+    def reload_config(self) -> None:
+        """Reads the settings again. Raises ConfigError; then those before stay."""
+        self.config = self.models.config = load_config(self.home, self.environ)
+
+    def load_agents(self, disabled: frozenset[str] | None = None) -> LoadedAgents:
+        """The agents of the home. `disabled` are those that a person switched off; None: as the journal has it."""
+        loaded = load_agents(
             self.home.agents, known_tools=self.toolbox.names(), known_models=self.catalog.names(), home=self.home
         )
+        off = self._disabled() if disabled is None else disabled
+        for name in off & loaded.agents.keys():
+            loaded.agents[name] = loaded.agents[name].model_copy(update={"enabled": False})
+        return loaded
+
+    def _disabled(self) -> frozenset[str]:
+        try:
+            with self.reader() as store:
+                return store.disabled_agents()
+        except EdgeagentError:
+            return frozenset()  # no journal yet, or one that `doctor` and the daemon have more to say about
 
     def agent(self, name_or_path: str) -> Agent:
         """The agent of that name, or in that file. Raises NotFound or AgentFileError."""
@@ -172,7 +201,7 @@ class Runtime:
         self.home.create()
         return open_store(self.home.database, clock=utc_now, synchronous=self.config.journal.synchronous)
 
-    def worker(self, store: Store, kind: str) -> Worker:
+    def worker(self, store: Store, kind: str, obstacle: Callable[[Agent], str | None] = lambda agent: None) -> Worker:
         return Worker(
             store=store,
             toolbox=self.toolbox,
@@ -181,6 +210,8 @@ class Runtime:
             trash=self.home.trash,
             owner=owner_name(kind),
             clock=utc_now,
+            load=lambda path: self.agent(str(path)),
+            obstacle=obstacle,
         )
 
     def check_model(self, agent: Agent) -> CatalogEntry:
@@ -201,7 +232,7 @@ class Runtime:
         """One run in this process, from event to end, without a daemon."""
         with self.writer() as store:
             store.recover(utc_now(), is_alive)
-            run_id = enqueue_manual(store, agent, trigger, data)
+            run_id = enqueue_manual(store, agent, trigger, data, dry_run=dry_run)
             worker = self.worker(store, "cli")
             run = store.claim_run(run_id, worker.owner, utc_now())
             assert run is not None, "nobody else knows of this run"
@@ -212,9 +243,10 @@ class Runtime:
             return store.run(run_id)
 
 
-def enqueue_manual(store: Store, agent: Agent, trigger: str, data: Json) -> str:
+def enqueue_manual(store: Store, agent: Agent, trigger: str, data: Json, *, dry_run: bool = False) -> str:
     """Queues an event that a person gave, under a fresh key."""
     event = Event(agent.name, trigger, trigger, str(ULID()), data)
-    run_id = store.enqueue(event, now=utc_now())
+    terms = Terms(os.path.abspath(agent.path), dry_run)
+    run_id = store.enqueue(event, now=utc_now(), terms=terms)
     assert run_id is not None, "the key is fresh"
     return run_id

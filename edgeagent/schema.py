@@ -68,6 +68,31 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueLimit:
+    """How many runs of an agent may go on and wait (`concurrency` of its file).
+
+    `queued` and `single` and `restart` work one run at a time, `parallel` up to `max`. What would be more than `max`
+    waiting is skipped; with `single` whatever comes while another run waits or goes on. With `restart` a new run takes
+    the place of those.
+    """
+
+    mode: Literal["queued", "single", "restart", "parallel"] = "queued"
+    max: int = 100
+
+    @property
+    def at_once(self) -> int:
+        return self.max if self.mode == "parallel" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a caller wants a run to be made. `agent_path` names the agent's file where a person chose the agent."""
+
+    agent_path: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """What the model is told about a tool, and what policy needs to know. `parameters` is a JSON Schema (an object)."""
 
@@ -198,10 +223,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended, as the loop sees it. `output` is text, or JSON where the agent asks for it."""
+    """How a run ended, as the loop sees it. `output` is text, or JSON where the agent asks for it.
+
+    `reason` is a `Reason` where the run failed, else words.
+    """
 
     status: RunStatus
-    reason: Reason | None = None
+    reason: str | None = None
     output: Any = None
     error: str | None = None
 

@@ -6,26 +6,33 @@ daemon. Knows the store and the loop; not how events come about.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from edgeagent.agents import Agent
-from edgeagent.errors import EdgeagentError, HomeError, ModelError, NotFound
+from edgeagent.errors import EdgeagentError, HomeError, ModelError, NotEnoughMemory, NotFound
 from edgeagent.loop import AgentLoop, Approve, Begun, nobody
 from edgeagent.model.protocol import Model
 from edgeagent.policy import AgentPolicy
-from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, ToolCall
+from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.base import Plan, ToolContext
 from edgeagent.tools.toolbox import Toolbox
 from edgeagent.triggers.own import note_own_write
 
+log = logging.getLogger("edgeagent.worker")
+
 BACKOFF_SECONDS = 5.0
 """Pause before the second attempt; doubled for each further one, plus up to a quarter by chance."""
+LONGEST_BACKOFF = 3600.0
+REWRITE_SECONDS = 1.0
+"""Pause before what came of a run is written again where the journal could not be."""
 CHARACTERS_A_TOKEN = 3
 """Rough, for cutting tool results to the prompt budget."""
 
@@ -61,14 +68,6 @@ class _Journal:
         self.on_step(step)
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """An agent that was handed over with a run, rather than found by the run's agent name."""
-
-    agent: Agent
-    dry_run: bool = False
-
-
 @dataclass
 class Worker:
     """Executes runs.
@@ -78,6 +77,8 @@ class Worker:
         home_dir: what `~` means.
         trash: where deleted files go.
         owner: who claims; must differ between processes.
+        load: reads the agent in a file, for runs that were asked for by path.
+        obstacle: why an agent may not run for now (power, heat, memory), in words; None where it may.
     """
 
     store: Store
@@ -87,25 +88,42 @@ class Worker:
     trash: Path
     owner: str
     clock: Callable[[], datetime]
+    load: Callable[[Path], Agent]
+    obstacle: Callable[[Agent], str | None] = lambda agent: None
     random: random.Random = field(default_factory=random.Random)
 
-    def work(self, agents: Mapping[str, Agent], stop: threading.Event, given: Mapping[str, Given]) -> bool:
+    @property
+    def _is_foreground(self) -> bool:
+        """Whether a person waits at the terminal: nothing is then put off or tried again."""
+        return self.owner.startswith("cli:")
+
+    def work(self, agents: Mapping[str, Agent], stop: threading.Event, closed: Collection[str] = ()) -> bool:
         """Claims the next due run of these agents and executes it. False where there was none.
 
-        `given` holds the agents of runs that came with one, by run id.
+        Runs of agents that are disabled, or `closed` for now, are left; those that a person asked for are not.
         """
-        names = {*agents, *(one.agent.name for one in given.values())}
+        names = [name for name, agent in agents.items() if agent.enabled and name not in closed]
         run = self.store.claim(self.owner, self.clock(), names)
         if run is None:
             return False
-        one = given.get(run.id)
-        if one is None and run.agent not in agents:
-            self.store.finish(
-                run.id, Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"agent {run.agent} is gone"), self.clock()
-            )
+        terms = self.store.terms(run.id)
+        try:
+            agent = self._agent_of(run, terms, agents)
+        except EdgeagentError as error:
+            outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
+            self._write(lambda: self.store.finish(run.id, outcome, self.clock()), stop)
             return True
-        self.execute(run, one.agent if one else agents[run.agent], stop, dry_run=one.dry_run if one else False)
+        self.execute(run, agent, stop, dry_run=terms.dry_run)
         return True
+
+    def _agent_of(self, run: Run, terms: Terms, agents: Mapping[str, Agent]) -> Agent:
+        """The agent as it is now: the one that triggers made the run for, or the one in the file that was given."""
+        known = agents.get(run.agent)
+        if known and terms.agent_path in (None, str(known.path)):
+            return known
+        if terms.agent_path is None:
+            raise NotFound(f"agent {run.agent} is gone")
+        return self.load(Path(terms.agent_path))
 
     def execute(
         self,
@@ -126,8 +144,13 @@ class Worker:
             if outcome is None:
                 model = self.models(agent)
                 outcome = self._run(run, agent, model, run_stop, approve, dry_run, on_step)
-        except HomeError:
-            raise  # the journal itself cannot be written: nothing about this run can be told
+        except HomeError as error:  # the journal itself cannot be written: nothing about this run can be told
+            if self._is_foreground:
+                raise
+            self._put_back(run, error.message, stop)
+            return
+        except NotEnoughMemory as error:
+            outcome = self._deferred(error.message)
         except NotFound as error:
             outcome = Outcome(RunStatus.FAILED, Reason.MODEL_ERROR, error=error.message)
         except ModelError as error:
@@ -138,13 +161,25 @@ class Worker:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"{type(error).__name__}: {error}")
         finally:
             watcher.close()
-        self._end(run, agent, outcome, model, stop)
+        self._write(lambda: self._end(run, agent, outcome, model, stop), stop)
+
+    def _put_back(self, run: Run, told: str, stop: threading.Event) -> None:
+        log.error("%s", told, extra={"agent": run.agent, "run": run.id})
+        due = self.clock() + timedelta(seconds=BACKOFF_SECONDS)
+        self._write(lambda: self.store.requeue(run.id, due, told, counts=False), stop)
+
+    def _deferred(self, reason: str) -> Outcome:
+        if self._is_foreground:
+            return Outcome(RunStatus.FAILED, Reason.MODEL_ERROR, error=reason)
+        return Outcome(RunStatus.DEFERRED, reason)
 
     def _gate(self, run: Run, agent: Agent) -> Outcome | None:
-        """The model-free conditions: a miss is recorded as skipped."""
+        """What needs no model to be decided: a miss of `when` is recorded as skipped, a machine unfit as deferred."""
         for condition in agent.when:
             if miss := condition.miss({"event": run.event}):
-                return Outcome(RunStatus.SKIPPED, error=f"when: {miss}")
+                return Outcome(RunStatus.SKIPPED, f"when: {miss}", error=f"when: {miss}")
+        if not self._is_foreground and (reason := self.obstacle(agent)):
+            return Outcome(RunStatus.DEFERRED, reason)
         return None
 
     def _run(
@@ -168,15 +203,21 @@ class Worker:
                 write_roots=agent.write_roots(self.home_dir),
                 approval=agent.approval,
                 approve=frozenset(agent.approve),
+                network=frozenset(host.lower() for host in agent.grants.network),
             ),
             record=_Journal(self.store, run.id, on_step),
             stop=stop,
             approve=approve,
-            actions_left=self._actions_left(agent),
+            may_act=lambda: self._may_act(agent),
             dry_run=dry_run,
             steps=list(run.steps),
         )
-        return loop.run(self._begun(run))
+        begun = self._begun(run)
+        if run.attempt <= agent.limits.attempts or self._is_foreground:
+            return loop.run(begun)
+        # Each attempt ended with its process: what does that is not tried for ever.
+        told = f"the process ended in the middle of each of its {agent.limits.attempts} attempts"
+        return (loop.settle(begun) if begun else None) or Outcome(RunStatus.FAILED, Reason.CRASHED, error=told)
 
     def _begun(self, run: Run) -> Begun | None:
         unfinished = self.store.unfinished_step(run.id)
@@ -185,10 +226,11 @@ class Worker:
         call = ToolCall(unfinished.name, unfinished.arguments)
         return Begun(unfinished.n, call, Plan.from_json(unfinished.plan))
 
-    def _actions_left(self, agent: Agent) -> int:
+    def _may_act(self, agent: Agent) -> bool:
+        """Whether the last hour, over all runs and restarts, leaves room for one more call that changes something."""
         acting = [spec.name for spec in self.toolbox.limited_to(agent.tools).specs() if not spec.read_only]
         used = self.store.tool_calls_since(agent.name, self.clock() - timedelta(hours=1), acting)
-        return max(0, agent.limits.actions_per_hour - used)
+        return used < agent.limits.actions_per_hour
 
     def _context(self, run_id: str, agent: Agent, n: int) -> ToolContext:
         return ToolContext(
@@ -202,21 +244,54 @@ class Worker:
             run_id=run_id,
             step=n,
             now=self.clock,
+            network=frozenset(host.lower() for host in agent.grants.network),
         )
 
     def _end(self, run: Run, agent: Agent, outcome: Outcome, model: Model | None, stop: threading.Event) -> None:
         """Writes the end; or puts the run back when the daemon stops, or when another attempt may help."""
-        now = self.clock()
-        is_foreground = self.owner.startswith("cli:")
-        if outcome.status is RunStatus.CANCELLED and stop.is_set() and not is_foreground:
-            self.store.requeue(run.id, None)
+        told = {"agent": run.agent, "run": run.id}
+        if outcome.status is RunStatus.DEFERRED:
+            self.store.put_aside(run.id, outcome.reason or "")
+            log.info("run %s of %s is deferred: %s", run.id, run.agent, outcome.reason, extra=told)
+            return
+        if outcome.status is RunStatus.CANCELLED and stop.is_set() and not self._is_foreground:
+            self.store.requeue(run.id, None, counts=False)
+            log.info("run %s of %s goes on at the next start", run.id, run.agent, extra=told)
             return
         may_help = outcome.reason in (Reason.MODEL_ERROR, Reason.CRASHED)
-        if may_help and run.attempt < agent.limits.attempts and not is_foreground:
-            pause = BACKOFF_SECONDS * 2 ** (run.attempt - 1) * (1 + self.random.random() / 4)
-            self.store.requeue(run.id, now + timedelta(seconds=pause), outcome.error)
+        if may_help and run.attempt < agent.limits.attempts and not self._is_foreground:
+            pause = self._backoff(run.attempt)
+            self.store.requeue(run.id, self.clock() + timedelta(seconds=pause), outcome.error)
+            log.warning(
+                "run %s of %s is tried again in %.0f s: %s", run.id, run.agent, pause, outcome.error, extra=told
+            )
             return
-        self.store.finish(run.id, outcome, now, model.name if model else None)
+        self.store.finish(run.id, outcome, self.clock(), model.name if model else None)
+        words = f" ({outcome.reason}): {outcome.error}" if outcome.reason else ""
+        log.info("run %s of %s ended %s%s", run.id, run.agent, outcome.status.value, words, extra=told)
+
+    def _backoff(self, attempt: int) -> float:
+        """Seconds until the next attempt."""
+        return float(min(LONGEST_BACKOFF, BACKOFF_SECONDS * 2 ** min(attempt - 1, 20)) * (1 + self.random.random() / 4))
+
+    def _write(self, written: Callable[[], object], stop: threading.Event) -> None:
+        """Writes what came of a run; where the journal cannot be written (a full disk), until it can.
+
+        When the daemon stops before that, the run stands as running, and the next start takes it up.
+        """
+        is_told = False
+        while True:
+            try:
+                written()
+                return
+            except HomeError as error:
+                if self._is_foreground:
+                    raise
+                if not is_told:
+                    log.error("%s", error.message)
+                    is_told = True
+                if stop.wait(REWRITE_SECONDS):
+                    return
 
 
 class _Watcher:
@@ -230,9 +305,10 @@ class _Watcher:
 
     def _watch(self) -> None:
         while not self._closed.wait(0.2):
-            if self._stop.is_set() or self._store.cancel_requested(self._run_id):
-                self._run_stop.set()
-                return
+            with contextlib.suppress(HomeError):  # asked again in a moment
+                if self._stop.is_set() or self._store.cancel_requested(self._run_id):
+                    self._run_stop.set()
+                    return
 
     def close(self) -> None:
         self._closed.set()

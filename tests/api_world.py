@@ -46,6 +46,9 @@ class SmallBackend:
         assert run_id is not None
         return run_id
 
+    def enable(self, agent: str, is_enabled: bool) -> None:
+        self._store.enable_agent(agent, is_enabled)
+
     def cancel(self, run_id: str) -> RunStatus:
         return self._store.cancel(run_id, now())
 

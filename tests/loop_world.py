@@ -6,10 +6,10 @@ from pathlib import Path
 
 from conftest import FakeClock
 
-from edgeagent.agents import Agent, parse_agent
+from edgeagent.agents import Agent, load_agent, parse_agent
 from edgeagent.model.protocol import Model
 from edgeagent.model.scripted import ScriptedModel
-from edgeagent.schema import Event, Json, Run, ToolCall
+from edgeagent.schema import Event, Json, Run, Terms, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
@@ -45,6 +45,7 @@ class World:
             trash=self.trash,
             owner=owner,
             clock=self.clock,
+            load=lambda path: load_agent(path, known_tools=TOOLBOX.names()),
         )
 
     def file(self, name: str = "a.txt", text: str = "hello") -> Path:
@@ -55,8 +56,8 @@ class World:
     def move(self, path: Path) -> ToolCall:
         return ToolCall("move_file", {"source": str(path), "destination": str(self.done / path.name)})
 
-    def queue(self, data: Json, key: str = "k") -> str:
-        run_id = self.store.enqueue(Event("filer", "file", "file-1", key, data), now=self.clock())
+    def queue(self, data: Json, key: str = "k", terms: Terms | None = None) -> str:
+        run_id = self.store.enqueue(Event("filer", "file", "file-1", key, data), now=self.clock(), terms=terms)
         assert run_id
         return run_id
 
@@ -65,5 +66,5 @@ class World:
         import threading
 
         run_id = self.queue(data or {}, key)
-        self.worker(ScriptedModel(turns)).work({"filer": agent}, threading.Event(), {})
+        self.worker(ScriptedModel(turns)).work({"filer": agent}, threading.Event())
         return self.store.run(run_id)

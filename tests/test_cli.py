@@ -128,7 +128,7 @@ def test_the_script_for_a_shell_asks_edgeagent(world: World, shell: str) -> None
 
 def test_a_fault_of_ours_is_one_line_and_asks_for_a_report(world: World) -> None:
     app = App({**os.environ, **world.variables})
-    app.runtime.load_agents = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    app.runtime.load_agents = lambda disabled=None: 1 / 0  # type: ignore[method-assign,assignment,return-value]
     done = CliRunner().invoke(cli, ["agents", "list"], obj=app)
     assert done.exit_code == 1
     assert done.stderr.splitlines()[0] == "error: internal fault: ZeroDivisionError: division by zero"

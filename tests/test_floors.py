@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edgeagent"
 
 FLOORS = {
-    0: {"errors", "schema", "units", "words", "fields", "home", "bundled"},
+    0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs"},
     1: {"config", "agents"},
-    2: {"store", "model", "policy"},
+    2: {"store", "model", "policy", "power"},
     3: {"tools"},
     4: {"loop", "prompt", "triggers"},
-    5: {"worker"},
+    5: {"worker", "gate"},
     6: {"api"},
     7: {"runtime"},
     8: {"daemon"},

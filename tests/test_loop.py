@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import FakeClock
 from loop_world import World
 
-from edgeagent.errors import ModelError
+from edgeagent.agents import Agent, parse_agent
+from edgeagent.errors import HomeError, ModelError, NotEnoughMemory, ToolError
 from edgeagent.model.protocol import ChatRequest, ChatResult
 from edgeagent.model.scripted import ScriptedModel
-from edgeagent.schema import RunStatus, Step, ToolCall
+from edgeagent.schema import Json, Run, RunStatus, Step, Terms, ToolCall, ToolSpec
 from edgeagent.store import Store
-from edgeagent.tools.toolbox import builtin_tools
-from edgeagent.worker import Given
+from edgeagent.tools.base import Plan, ToolContext
+from edgeagent.tools.toolbox import Toolbox, builtin_tools
+from edgeagent.worker import Worker
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def test_a_call_is_carried_out_and_its_result_goes_back_to_the_model(world: Worl
     path = world.file()
     model = ScriptedModel([world.move(path), "Moved it."])
     world.queue({"path": str(path)})
-    world.worker(model).work({"filer": world.agent()}, threading.Event(), {})
+    world.worker(model).work({"filer": world.agent()}, threading.Event())
     assert (world.done / "a.txt").read_text() == "hello" and not path.exists()
     assert model.requests[1].messages[-1].content == f"moved to {world.done / 'a.txt'}"
 
@@ -114,7 +118,7 @@ def test_a_run_ends_when_its_time_is_up(world: World) -> None:
             return super().chat(request, stop, on_text)
 
     run_id = world.queue({})
-    world.worker(Slow(["late"])).work({"filer": world.agent("limits: {seconds: 0.1}")}, threading.Event(), {})
+    world.worker(Slow(["late"])).work({"filer": world.agent("limits: {seconds: 0.1}")}, threading.Event())
     assert world.store.run(run_id).reason == "limit_seconds"
 
 
@@ -146,10 +150,10 @@ def test_a_person_who_says_yes_lets_the_call_happen(world: World) -> None:
 
 def test_a_dry_run_changes_nothing(world: World) -> None:
     path = world.file()
-    run_id = world.queue({})
     agent = world.agent()
+    run_id = world.queue({}, terms=Terms(str(agent.path), dry_run=True))
     worker = world.worker(ScriptedModel([world.move(path), "Moved."]))
-    worker.work({}, threading.Event(), {run_id: Given(agent, dry_run=True)})
+    worker.work({"filer": agent}, threading.Event())
     run = world.store.run(run_id)
     assert run.status == "ok" and "would call move_file" in run.output and path.exists()
 
@@ -164,7 +168,7 @@ def test_the_body_may_name_event_data(world: World) -> None:
     model = ScriptedModel(["ok"])
     world.queue({"name": "a.txt"})
     agent = world.agent().model_copy(update={"body": "Look at {{ event.name }}."})
-    world.worker(model).work({"filer": agent}, threading.Event(), {})
+    world.worker(model).work({"filer": agent}, threading.Event())
     assert model.requests[0].messages[0].content == "Look at a.txt."
 
 
@@ -172,11 +176,11 @@ def test_a_model_that_dies_is_tried_again_and_then_parked(world: World) -> None:
     run_id = world.queue({})
     agent = world.agent("limits: {attempts: 2}")
     worker = world.worker(ScriptedModel([ModelError("died"), ModelError("died")]))
-    worker.work({"filer": agent}, threading.Event(), {})
+    worker.work({"filer": agent}, threading.Event())
     assert world.store.run(run_id).status == "queued"
-    assert not worker.work({"filer": agent}, threading.Event(), {}), "the pause before the next attempt"
+    assert not worker.work({"filer": agent}, threading.Event()), "the pause before the next attempt"
     world.clock.advance(60)
-    worker.work({"filer": agent}, threading.Event(), {})
+    worker.work({"filer": agent}, threading.Event())
     run = world.store.run(run_id)
     assert (run.status, run.reason, run.attempt) == (RunStatus.FAILED, "model_error", 2)
 
@@ -187,9 +191,9 @@ def test_an_attempt_after_a_crash_of_the_model_goes_on_where_it_stood(world: Wor
     agent = world.agent()
     model = ScriptedModel([world.move(path), ModelError("died"), "Moved."])
     worker = world.worker(model)
-    worker.work({"filer": agent}, threading.Event(), {})
+    worker.work({"filer": agent}, threading.Event())
     world.clock.advance(60)
-    worker.work({"filer": agent}, threading.Event(), {})
+    worker.work({"filer": agent}, threading.Event())
     run = world.store.run(run_id)
     assert run.status == "ok"
     assert [step.name for step in run.steps if step.kind == "tool"] == ["move_file"]
@@ -206,14 +210,14 @@ def test_a_daemon_that_stops_leaves_the_run_to_go_on_later(world: World) -> None
             return super().chat(request, run_stop, on_text)
 
     run_id = world.queue({})
-    world.worker(Stopping(["never"])).work({"filer": world.agent()}, stop, {})
+    world.worker(Stopping(["never"])).work({"filer": world.agent()}, stop)
     assert world.store.run(run_id).status == "queued"
 
 
 def test_a_bug_in_a_run_ends_the_run_and_not_the_worker(world: World) -> None:
     run_id = world.queue({})
     worker = world.worker(ScriptedModel([ValueError("a bug")]))
-    assert worker.work({"filer": world.agent("limits: {attempts: 1}")}, threading.Event(), {})
+    assert worker.work({"filer": world.agent("limits: {attempts: 1}")}, threading.Event())
     run = world.store.run(run_id)
     assert (run.reason, run.error) == ("crashed", "ValueError: a bug")
 
@@ -234,7 +238,7 @@ def test_a_call_that_was_begun_before_a_crash_is_done_exactly_once(world: World,
     if effect_happened:
         path.rename(world.done / path.name)
     world.store.recover(world.clock(), lambda owner: False)
-    world.worker(ScriptedModel(["Moved."]), "daemon:2:2").work({"filer": agent}, threading.Event(), {})
+    world.worker(ScriptedModel(["Moved."]), "daemon:2:2").work({"filer": agent}, threading.Event())
     run = world.store.run(run_id)
     assert run.status == "ok"
     assert [(step.n, step.status) for step in run.steps] == [(1, "ok"), (2, "ok"), (3, "ok")]
@@ -247,5 +251,152 @@ def test_a_call_that_was_decided_but_not_begun_is_carried_out(world: World) -> N
     world.store.claim_run(run_id, "daemon:1:1", world.clock())
     world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(world.move(path),)))
     world.store.recover(world.clock(), lambda owner: False)
-    world.worker(ScriptedModel(["Moved."])).work({"filer": world.agent()}, threading.Event(), {})
+    world.worker(ScriptedModel(["Moved."])).work({"filer": world.agent()}, threading.Event())
     assert world.store.run(run_id).status == "ok" and (world.done / path.name).exists()
+
+
+class Sending:
+    """A tool with an effect outside that nobody can look up afterwards."""
+
+    spec = ToolSpec("send", "Send it.", {"type": "object", "properties": {}})
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def plan(self, arguments: Json, context: ToolContext) -> Plan:
+        return Plan("send", arguments)
+
+    def apply(self, plan: Plan, context: ToolContext) -> str:
+        self.sent.append(context.key)
+        return "sent"
+
+    def was_applied(self, plan: Plan, context: ToolContext) -> str | None:
+        return None
+
+
+def sender(world: World, tool: Sending, settings: str = "") -> tuple[Worker, Agent]:
+    """An agent that may call `send`, and its worker."""
+    worker = world.worker(ScriptedModel(["Sent."]), "daemon:2:2")
+    worker.toolbox = Toolbox([*builtin_tools(), tool])
+    text = f"---\nname: filer\ntools: [send]\napproval: never\n{settings}\n---\nSend it.\n"
+    return worker, parse_agent(world.home / "filer.md", text.encode(), known_tools=worker.toolbox.names())
+
+
+def resumed(world: World, tool: Sending, settings: str = "", *, attempts: int = 1) -> Run:
+    """A run that is taken up after the process ended in the middle of its call of `send`."""
+    worker, agent = sender(world, tool, settings)
+    run_id = world.queue({})
+    for _ in range(attempts):
+        assert world.store.claim("daemon:1:1", world.clock())
+        world.store.recover(world.clock(), lambda owner: False)
+    world.store.claim("daemon:1:1", world.clock())
+    world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(ToolCall("send", {}),)))
+    world.store.record_step_started(run_id, 2, "tool", "send", {}, Plan("send", {}).as_json())
+    world.store.recover(world.clock(), lambda owner: False)
+    worker.work({"filer": agent}, threading.Event())
+    return world.store.run(run_id)
+
+
+def test_a_call_that_may_have_been_made_ends_the_run_interrupted(world: World) -> None:
+    tool = Sending()
+    run = resumed(world, tool)
+    assert (run.status, run.reason, tool.sent) == (RunStatus.INTERRUPTED, None, [])
+    assert run.error == "send may have been carried out when the process ended; it is not repeated"
+    assert [(step.name, step.status) for step in run.steps] == [("scripted", "ok"), ("send", "error")]
+
+
+def test_a_call_that_may_have_been_made_is_interrupted_and_not_given_up(world: World) -> None:
+    assert resumed(world, Sending(), "limits: {attempts: 1}", attempts=3).status is RunStatus.INTERRUPTED
+
+
+def test_a_call_that_may_be_repeated_is_repeated_under_the_same_key(world: World) -> None:
+    tool = Sending()
+    tool.spec = replace(tool.spec, idempotent=True)
+    run = resumed(world, tool)
+    assert (run.status, tool.sent) == (RunStatus.OK, [f"{run.id}-2"])
+
+
+def test_a_call_in_a_dry_run_that_was_decided_before_a_crash_is_still_not_made(world: World) -> None:
+    path = world.file()
+    agent = world.agent()
+    run_id = world.queue({}, terms=Terms(str(agent.path), dry_run=True))
+    world.store.claim_run(run_id, "daemon:1:1", world.clock())
+    world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(world.move(path),)))
+    world.store.recover(world.clock(), lambda owner: False)
+    world.worker(ScriptedModel(["Moved."])).work({"filer": agent}, threading.Event())
+    run = world.store.run(run_id)
+    assert run.status is RunStatus.OK and "would call move_file" in run.output and path.exists()
+
+
+def test_the_time_of_earlier_attempts_counts(world: World) -> None:
+    run_id = world.queue({})
+    world.store.claim("daemon:1:1", world.clock())
+    world.store.record_step(run_id, Step(1, "tool", "read_file", {}, "", "ok", seconds=90))
+    world.store.recover(world.clock(), lambda owner: False)
+
+    class Waiting(ScriptedModel):
+        def chat(self, request: ChatRequest, stop: threading.Event, on_text: Callable[[str], None]) -> ChatResult:
+            assert stop.wait(30), "the run was not stopped"
+            return super().chat(request, stop, on_text)
+
+    world.worker(Waiting(["late"])).work({"filer": world.agent("limits: {seconds: 90}")}, threading.Event())
+    assert world.store.run(run_id).reason == "limit_seconds"
+
+
+def test_a_run_that_outlived_its_attempts_is_parked(world: World) -> None:
+    run_id = world.queue({})
+    agent = world.agent("limits: {attempts: 2}")
+    for _ in range(2):
+        assert world.store.claim("daemon:1:1", world.clock())
+        world.store.recover(world.clock(), lambda owner: False)
+    model = ScriptedModel(["never asked"])
+    world.worker(model).work({"filer": agent}, threading.Event())
+    run = world.store.run(run_id)
+    assert (run.status, run.reason, model.requests) == (RunStatus.FAILED, "crashed", [])
+
+
+def test_a_call_that_failed_after_it_was_begun_counts_as_an_action(world: World) -> None:
+    class Failing(Sending):
+        def apply(self, plan: Plan, context: ToolContext) -> str:
+            raise ToolError("the server said no")
+
+    worker, agent = sender(world, Failing(), "limits: {actions_per_hour: 1}")
+    worker.models = lambda agent: ScriptedModel([ToolCall("send", {}), "Sent."])
+    runs = [world.queue({}, key) for key in ("1", "2")]
+    for _ in runs:
+        worker.work({"filer": agent}, threading.Event())
+    assert [world.store.run(run_id).reason for run_id in runs] == ["tool_error", "limit_actions"]
+
+
+def test_a_machine_that_is_unfit_puts_the_run_off(world: World) -> None:
+    agent = world.agent()
+    run_id = world.queue({}, terms=Terms(str(agent.path)))
+    worker = world.worker(ScriptedModel(["never asked"]))
+    worker.obstacle = lambda agent: "too warm"
+    worker.work({"filer": agent}, threading.Event())
+    run = world.store.run(run_id)
+    assert (run.status, run.reason) == (RunStatus.DEFERRED, "too warm")
+
+
+def test_a_model_that_does_not_fit_puts_the_run_off_and_leaves_no_step(world: World) -> None:
+    run_id = world.queue({})
+    world.worker(ScriptedModel([NotEnoughMemory("12 MB are missing")])).work(
+        {"filer": world.agent()}, threading.Event()
+    )
+    run = world.store.run(run_id)
+    assert (run.status, run.reason, run.steps, run.attempt) == (RunStatus.DEFERRED, "12 MB are missing", (), 0)
+
+
+def test_an_end_that_cannot_be_written_is_written_when_it_can(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = world.queue({})
+    worker = world.worker(ScriptedModel(["Done."]))
+    written, refusals = world.store.finish, [HomeError("no space left"), HomeError("no space left")]
+
+    def finish(*arguments: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        written(*arguments)
+
+    monkeypatch.setattr(world.store, "finish", finish)
+    worker.work({"filer": world.agent()}, threading.Event())
+    assert world.store.run(run_id).status is RunStatus.OK and not refusals

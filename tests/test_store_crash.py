@@ -32,12 +32,12 @@ store = open_store(path)
 for n in range(1_000_000):
     state = FileState(n, n, n, "00", n)
     run_id = store.record_file("inbox", "file-1", f"/in/{n}", state, Event("inbox", "file", "file-1", str(n)), now)
-    print(run_id, flush=True)
     if n % 3 == 0:
         store.claim("daemon:dead", now)
         store.record_step_started(run_id, 1, "tool", "move_file", {"n": n}, {"n": n})
         if n % 2 == 0:
             store.record_step(run_id, Step(1, "tool", "move_file", {"n": n}, "x" * 5000, "ok"))
+    print(run_id, flush=True)
 """
 
 ENQUEUE_AND_CLAIM = """

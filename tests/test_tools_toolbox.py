@@ -148,7 +148,7 @@ def test_a_plan_survives_being_stored_whatever_is_in_its_names(world: World) -> 
 def test_a_resumed_plan_that_is_no_longer_granted_is_denied(world: World) -> None:
     plan = world.plan("write_file", path=world.granted / "x", content="y")
     denied = world.toolbox.resume(plan, world.context, decide=lambda spec, plan: Decision("deny", "not now"))
-    assert (denied.status, denied.text) == ("denied", "denied: not now")
+    assert denied and (denied.status, denied.text) == ("denied", "denied: not now")
     assert not (world.granted / "x").exists()
 
 

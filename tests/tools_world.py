@@ -96,7 +96,9 @@ class World:
         return self.toolbox.apply(plan, self.context)
 
     def resume(self, plan: Plan) -> ToolResult:
-        return self.toolbox.resume(Plan.from_json(roundtrip(plan.as_json())), self.context, decide=self.decide)
+        result = self.toolbox.resume(Plan.from_json(roundtrip(plan.as_json())), self.context, decide=self.decide)
+        assert result is not None, "nobody can tell whether it was carried out"
+        return result
 
 
 def roundtrip(value: Json) -> Json:

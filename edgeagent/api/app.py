@@ -131,6 +131,16 @@ def _submit(backend: Backend, asked: Asked) -> Json:
     return {"id": backend.submit(wanted.agent, wanted.data, trigger=wanted.trigger, dry_run=wanted.dry_run)}
 
 
+def _enable(backend: Backend, asked: Asked) -> Json:
+    backend.enable(asked.id, True)
+    return {"name": asked.id, "enabled": True}
+
+
+def _disable(backend: Backend, asked: Asked) -> Json:
+    backend.enable(asked.id, False)
+    return {"name": asked.id, "enabled": False}
+
+
 def _cancel(backend: Backend, asked: Asked) -> Json:
     run_id = backend.store.find_run(asked.id).id
     return {"id": run_id, "status": backend.cancel(run_id).value}
@@ -146,6 +156,8 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/health", "Whether the daemon answers.", _health),
     Endpoint("GET", "/v1/status", "The daemon, its triggers, the queue and the model.", _status),
     Endpoint("GET", "/v1/agents", "The agents that the daemon knows.", _agents),
+    Endpoint("POST", "/v1/agents/{id}/enable", "Let an agent run by its triggers again.", _enable),
+    Endpoint("POST", "/v1/agents/{id}/disable", "Switch an agent off, for good.", _disable),
     Endpoint("GET", "/v1/runs", "Runs without their steps, newest first.", _runs, query=Listing),
     Endpoint("POST", "/v1/runs", "Queue an event for an agent.", _submit, body=Submission, status=202),
     Endpoint("GET", "/v1/runs/{id}", "One run with its steps. A part of the id will do.", _run),

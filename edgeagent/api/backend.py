@@ -30,6 +30,9 @@ class Backend(Protocol):
         Raises NotFound, AgentFileError.
         """
 
+    def enable(self, agent: str, is_enabled: bool) -> None:
+        """Switches an agent on or off, for good. Raises NotFound."""
+
     def cancel(self, run_id: str) -> RunStatus:
         """Gives the status that the run now has. Raises NotFound."""
 

@@ -63,6 +63,9 @@ class DaemonClient:
         run_id: str = self._answer("POST", "/v1/runs", body)["id"]
         return run_id
 
+    def enable(self, agent: str, is_enabled: bool) -> None:
+        self._answer("POST", f"/v1/agents/{quote(agent, safe='')}/{'enable' if is_enabled else 'disable'}")
+
     def run(self, run_id: str) -> Run:
         return run_from_json(self._answer("GET", f"/v1/runs/{quote(run_id, safe='')}"))
 

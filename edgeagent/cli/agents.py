@@ -1,4 +1,4 @@
-"""`edgeagent agents`: the agent files: list, show, write, check."""
+"""`edgeagent agents`: the agent files: list, show, write, check, switch on and off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BAD = 2
 
 @click.group(cls=Group)
 def agents() -> None:
-    """The agents: list, show, write, check."""
+    """The agents: list, show, write, check, switch."""
 
 
 @agents.command("list")
@@ -37,13 +37,17 @@ def list_agents(app: App, as_json: bool) -> None:
     elif loaded.agents:
         columns = [Column("NAME"), Column("RUNS ON", flexible=True), Column("MODEL"), Column("ABOUT", flexible=True)]
         rows = [
-            [agent.name, "; ".join(_triggers(agent)) or "demand", model_of(agent, default), agent.description]
+            [agent.name, _runs_on(agent), model_of(agent, default), agent.description]
             for agent in loaded.agents.values()
         ]
         app.screen.table(columns, rows)
     elif not loaded.problems:
         app.note(f"no agents in {app.home.agents}; try: edgeagent init")
     app.note_problems(loaded.problems)
+
+
+def _runs_on(agent: Agent) -> str:
+    return "; ".join(_triggers(agent)) or "demand" if agent.enabled else "demand (disabled)"
 
 
 def _triggers(agent: Agent) -> list[str]:
@@ -152,6 +156,44 @@ def validate(app: App, names: Sequence[str], as_json: bool) -> int:
     if not found:
         app.note(f"no agents in {app.home.agents}; try: edgeagent init")
     return BAD if is_bad else 0
+
+
+@agents.command()
+@click.argument("name", type=AGENT, metavar="AGENT")
+@json_option
+@pass_app
+def enable(app: App, name: str, as_json: bool) -> None:
+    """Let an agent run by its triggers again.
+
+    What came while it was disabled is found as after any other pause of the daemon.
+    """
+    _switch(app, name, True, as_json)
+
+
+@agents.command()
+@click.argument("name", type=AGENT, metavar="AGENT")
+@json_option
+@pass_app
+def disable(app: App, name: str, as_json: bool) -> None:
+    """Switch an agent off until it is enabled.
+
+    Its triggers end, and its runs that are queued wait; the run in hand goes on. By hand it can still be run.
+    """
+    _switch(app, name, False, as_json)
+
+
+def _switch(app: App, name: str, is_enabled: bool, as_json: bool) -> None:
+    daemon = app.daemon_if_any()
+    if daemon:
+        daemon.enable(name, is_enabled)
+    else:
+        name = app.runtime.agent(name).name
+        with app.runtime.writer() as store:
+            store.enable_agent(name, is_enabled)
+    if as_json:
+        app.screen.json({"name": name, "enabled": is_enabled})
+    else:
+        app.screen.line(f"{name} is {'enabled' if is_enabled else 'disabled'}")
 
 
 def _check_all(app: App) -> dict[str, list[Problem]]:

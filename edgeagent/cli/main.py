@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trigger": ("trigger:trigger", "Hand an event to the daemon."),
     "status": ("status:status", "The daemon, its agents, the queue, the model."),
     "runs": ("runs:runs", "What has run, and how it went."),
-    "agents": ("agents:agents", "The agents: list, show, write, check."),
+    "agents": ("agents:agents", "The agents: list, show, write, check, switch."),
     "tools": ("tools:tools", "What agents can be allowed to do."),
     "models": ("models:models", "The models on this device."),
     "doctor": ("doctor:doctor", "Check this installation, part by part."),

@@ -1,6 +1,9 @@
 """The long-running process: what starts and stops in which order, and what it does when the world changes.
 
-daemon   the composition root        lock   one daemon a home
+daemon      the composition root        crew       agents and their triggers, as the files say
+workers     threads that take runs      status     what the daemon says of itself
+supervisor  what systemd is told        attention  how threads and signals wake each other
+lock        one daemon a home
 """
 
 from edgeagent.daemon.daemon import Daemon

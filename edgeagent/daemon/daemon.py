@@ -1,6 +1,7 @@
 """The daemon: triggers put events into the queue, workers take runs out of it, until it is told to stop.
 
-The composition root of the long-running process: it alone decides what starts and stops in which order.
+The composition root of the long-running process: it alone decides what starts and stops in which order, and what is
+read again when the settings or the agents change.
 """
 
 from __future__ import annotations
@@ -13,27 +14,32 @@ import time
 from datetime import timedelta
 from types import FrameType
 
-import psutil
-
 import edgeagent
-from edgeagent.agents import Agent, LoadedAgents
+from edgeagent.agents import LoadedAgents
+from edgeagent.daemon.attention import Attention, Bell
+from edgeagent.daemon.crew import Crew, fingerprint
 from edgeagent.daemon.lock import held
-from edgeagent.errors import EdgeagentError, HomeError
+from edgeagent.daemon.status import agent_json, crew_json, model_json
+from edgeagent.daemon.supervisor import Supervisor
+from edgeagent.daemon.workers import Workers
+from edgeagent.errors import ConfigError, HomeError, NotFound
+from edgeagent.gate import Gate
+from edgeagent.logs import LOGGER, log_to_file
 from edgeagent.runtime import Runtime, enqueue_manual, is_alive, utc_now
 from edgeagent.schema import Json, RunStatus, format_time
 from edgeagent.store import Store
 from edgeagent.tools.trash import empty_trash
 from edgeagent.triggers.alarms import Alarms
-from edgeagent.triggers.base import Trigger
 from edgeagent.triggers.build import Surroundings, build_triggers, machine_zone
 from edgeagent.triggers.watching import Pace, Watching
-from edgeagent.worker import Given
 
-log = logging.getLogger("edgeagent")
+log = logging.getLogger("edgeagent.daemon")
 
-IDLE_SECONDS = 0.05
-"""Pause of a worker that found nothing to do, before it looks again; grows to a quarter second."""
+LOOK_SECONDS = 0.5
+"""How often the files are looked at. What is being written is read when it has been the same twice."""
 HOUSEKEEPING_SECONDS = 30.0
+RELOAD_SECONDS = 10.0
+"""How long who changes something waits to see it done."""
 
 
 class Daemon:
@@ -41,115 +47,161 @@ class Daemon:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._stop = threading.Event()
-        self._signals = 0
-        self._loaded = LoadedAgents()
-        self._given: dict[str, Given] = {}
-        self._triggers: list[Trigger] = []
+        self._attention = Attention()
+        self._stop_asked = self._reload_asked = False
+        self._settings_problems: list[str] = []
+        self._reloads = Bell()
         self._started_at = utc_now()
-        self._wake = threading.Event()
+        self._supervisor = Supervisor(runtime.environ)
         self.store: Store
 
     def serve(self) -> None:
         """Runs until SIGTERM or SIGINT. Raises HomeError where the home cannot be used."""
         self._runtime.home.create()
         with held(self._runtime.home.daemon_lock):
+            file = log_to_file(self._runtime.home.log)
             self.store = self._runtime.writer()
             try:
                 self._serve()
             finally:
                 self._runtime.models.close()
                 self.store.close()
+                logging.getLogger(LOGGER).removeHandler(file)
 
     def stop(self) -> None:
-        """Asks the daemon to stop. From any thread."""
-        self._stop.set()
-        self._wake.set()
+        """Asks the daemon to stop. From any thread, and from a signal handler."""
+        self._stop_asked = True
+        self._attention.call()
+
+    def reload(self) -> None:
+        """Asks the daemon to read settings and agents again. From any thread, and from a signal handler."""
+        self._reload_asked = True
+        self._attention.call()
 
     def _serve(self) -> None:
         from edgeagent.api.app import build_app
         from edgeagent.api.server import ApiServer
 
         self._take_signals()
-        again = self.store.recover(utc_now(), is_alive)
-        if again:
+        if again := self.store.recover(utc_now(), is_alive):
             log.info("%d runs of an earlier daemon go on", len(again))
-        self._loaded = self._runtime.load_agents()
-        for problem in self._loaded.problems:
-            log.warning("%s", problem)
-        watching = Watching(Pace(scan=self._runtime.config.daemon.scan_interval))
+        self._watching = Watching(Pace(scan=self._runtime.config.daemon.scan_interval))
         alarms = Alarms(utc_now)
-        server = ApiServer(build_app(self), self._runtime.home.socket)
-        workers = [
-            threading.Thread(target=self._work, args=(n,), name=f"worker {n}", daemon=True)
-            for n in range(self._runtime.config.daemon.workers)
-        ]
-        watching.start()
-        alarms.start()
-        server.start()
-        self._start_triggers(watching, alarms)
-        for worker in workers:
-            worker.start()
-        log.info("ready: %d agents, process %d", len(self._loaded.agents), os.getpid())
-        self._keep_house()
-        log.info("stopping")
-        for trigger in self._triggers:
-            trigger.stop()
-        alarms.stop()
-        watching.stop()
-        self._let_end(workers)
-        server.stop()
-
-    def _start_triggers(self, watching: Watching, alarms: Alarms) -> None:
         around = Surroundings(
             store=self.store,
-            watching=watching,
+            watching=self._watching,
             alarms=alarms,
             clock=utc_now,
             home_dir=self._runtime.home.user,
             local_zone=machine_zone(),
         )
-        for agent in self._loaded.agents.values():
-            for trigger in build_triggers(agent, around):
-                trigger.start()
-                self._triggers.append(trigger)
+        self._crew = Crew(self.store, self._read_agents, lambda agent: build_triggers(agent, around))
+        gate = Gate(self.store, lambda: self._runtime.config.power, self._runtime.models.shortage)
+        worker = self._runtime.worker(self.store, "daemon", obstacle=gate.obstacle)
+        self._workers = Workers(worker, gate, lambda: self._crew.agents)
+        self.store.tell(self._workers.bell.ring)
+        server = ApiServer(build_app(self), self._runtime.home.socket)
+        self._watching.start()
+        alarms.start()
+        self._read = self._seen = self._fingerprint()
+        self._crew.load()
+        server.start()
+        self._workers.resize(self._runtime.config.daemon.workers)
+        log.info("ready: %d agents, process %d", len(self._crew.agents), os.getpid())
+        self._supervisor.ready()
+        self._keep_house()
+        self._supervisor.stopping()
+        log.info("stopping")
+        self._end_in_time()
+        self._crew.stop()
+        alarms.stop()
+        self._watching.stop()
+        if not self._workers.drain(self._runtime.config.daemon.stop_timeout):
+            log.warning("a run did not stop in time; it goes on at the next start")
+        server.stop()
+        log.info("stopped")
 
-    # --- working ------------------------------------------------------------------------------------------------
+    def _read_agents(self) -> LoadedAgents:
+        return self._runtime.load_agents(self.store.disabled_agents())
 
-    def _work(self, number: int) -> None:
-        worker = self._runtime.worker(self.store, "daemon")
-        pause = IDLE_SECONDS
-        while not self._stop.is_set():
-            try:
-                found = worker.work(self._loaded.agents, self._stop, self._given)
-            except EdgeagentError as error:
-                log.error("%s", error.message)
-                found = False
-                pause = 1.0
-            if found:
-                pause = IDLE_SECONDS
-            elif self._wake.wait(pause):
-                self._wake.clear()
-                pause = IDLE_SECONDS
-            else:
-                pause = min(0.25, pause * 1.5)
+    def _end_in_time(self) -> None:
+        """Whatever hangs while the daemon stops, it is over after `stop_timeout`: recovery can deal with that."""
 
-    def _let_end(self, workers: list[threading.Thread]) -> None:
-        """Runs in hand are asked to stop; what is not over by then is left to recovery."""
-        until = time.monotonic() + self._runtime.config.daemon.stop_timeout
-        for worker in workers:
-            worker.join(max(0.0, until - time.monotonic()))
-            if worker.is_alive():
-                log.warning("a run did not stop in time; it goes on at the next start")
+        def end() -> None:
+            log.warning("stopped by force after %g s", seconds)
+            os._exit(0)
+
+        seconds = self._runtime.config.daemon.stop_timeout
+        last = threading.Timer(max(seconds, 0.5), end)
+        last.daemon = True
+        last.start()
+
+    # --- while it runs ------------------------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
-        """Sleeps until the stop, and now and then unloads idle models and drops what is past its retention."""
+        """Until the stop: follows the files, tells the supervisor, unloads idle models, drops what is too old."""
+        mend_at = time.monotonic() + HOUSEKEEPING_SECONDS
         prune_at = utc_now()
-        while not self._stop.wait(1.0 if self._runtime.models.loaded() else HOUSEKEEPING_SECONDS):
+        rings = -1
+        while not self._stop_asked:
+            self._follow_files()
             self._runtime.models.close_idle()
+            if self._workers.are_alive:
+                self._supervisor.alive()
+            if self._supervisor.listens and rings != self._workers.bell.rings:
+                rings = self._workers.bell.rings
+                self._supervisor.status(self._status_line())
+            if time.monotonic() >= mend_at:
+                mend_at = time.monotonic() + HOUSEKEEPING_SECONDS
+                self._mend()
             if utc_now() >= prune_at:
                 prune_at = utc_now() + timedelta(days=1)
                 self._prune()
+            self._attention.wait(min(LOOK_SECONDS, self._supervisor.pulse or LOOK_SECONDS))
+
+    def _follow_files(self) -> None:
+        """Reads again what has changed and then held still, or at once where that was asked for."""
+        found = self._fingerprint()
+        has_settled = found == self._seen and found != self._read
+        self._seen = found
+        if has_settled or self._reload_asked:
+            self._reload_asked = False
+            self._supervisor.reloading()
+            self._reload()
+            self._supervisor.ready()
+
+    def _reload(self) -> None:
+        """Reads settings and agents. What is broken leaves what was before in place, and `status` says so."""
+        self._read = self._fingerprint()
+        try:
+            self._runtime.reload_config()
+        except ConfigError as error:
+            self._settings_problems = [f"{line} (the settings before go on)" for line in error.message.splitlines()]
+            log.warning("%s", "; ".join(self._settings_problems))
+        else:
+            self._settings_problems = []
+            self._apply_settings()
+        changed = self._crew.load()
+        self._workers.bell.ring()
+        log.info("read settings and agents again; changed: %s", ", ".join(sorted(changed)) or "nothing")
+        self._reloads.ring()
+
+    def _apply_settings(self) -> None:
+        settings = self._runtime.config
+        self._workers.gate.look_again()
+        self._workers.resize(settings.daemon.workers)
+        self.store.set_synchronous(settings.journal.synchronous)
+
+    def _fingerprint(self) -> tuple[object, ...]:
+        return fingerprint(self._runtime.home.config_file, self._runtime.home.agents)
+
+    def _mend(self) -> None:
+        """What went wrong and may go right now. Runs of commands whose process died are ended."""
+        self._crew.mend()
+        try:
+            self.store.recover(utc_now(), is_alive)
+        except HomeError as error:
+            log.error("%s", error.message)
 
     def _prune(self) -> None:
         journal = self._runtime.config.journal
@@ -160,88 +212,66 @@ class Daemon:
         except HomeError as error:
             log.error("%s", error.message)
 
+    def _status_line(self) -> str:
+        try:
+            counts = self.store.counts_open()
+        except HomeError as error:
+            return error.message
+        told = ", ".join(f"{count} {status.value}" for status, count in counts.items()) or "idle"
+        return f"{len(self._crew.agents)} agents; {told}"
+
     def _take_signals(self) -> None:
         """The first signal asks to stop; the second ends the process at once, which recovery can deal with."""
 
-        def take(number: int, frame: FrameType | None) -> None:
-            self._signals += 1
-            if self._signals > 1:
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._stop_asked:
                 os._exit(128 + number)
             self.stop()
 
+        def reload(number: int, frame: FrameType | None) -> None:
+            self.reload()
+
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, take)
-            signal.signal(signal.SIGINT, take)
+            for number, take in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload)):
+                signal.signal(number, take)
 
     # --- what the API asks --------------------------------------------------------------------------------------
 
     def status(self) -> Json:
-        loaded = self._runtime.models.loaded()
+        found = crew_json(self._crew, self.store)
+        problems = [*self._settings_problems, *found.pop("problems")]
+        if not self._workers.are_alive:
+            problems.append("a worker has died; restart the daemon")
         return {
             "pid": os.getpid(),
             "version": edgeagent.__version__,
             "started_at": format_time(self._started_at),
             "home": str(self._runtime.home.database.parent),
-            "agents": sorted(self._loaded.agents),
             "queue": {status.value: count for status, count in self.store.counts().items()},
-            "model": {
-                "name": loaded[0].name if loaded else self._runtime.config.model.default,
-                "loaded": bool(loaded),
-                "resident_bytes": sum(_resident(model.process_id) for model in loaded),
-            },
-            "triggers": [_trigger_json(trigger) for trigger in self._triggers],
-            "problems": [str(problem) for problem in self._loaded.problems],
+            "model": model_json(self._runtime),
+            **found,
+            "problems": problems,
         }
 
     def agents(self) -> list[Json]:
-        return [agent_json(agent, self._runtime.config.model.default) for agent in self._loaded.agents.values()]
+        return [agent_json(agent, self._runtime.config.model.default) for agent in self._crew.agents.values()]
 
     def submit(self, agent: str, data: Json, *, trigger: str = "manual", dry_run: bool = False) -> str:
         """Queues a run. NotFound or AgentFileError where the agent cannot be used."""
-        found = self._loaded.agents.get(agent) or self._runtime.agent(agent)
-        with self.store.transaction():  # no worker sees the run before it is known whose it is
-            run_id = enqueue_manual(self.store, found, trigger, data)
-            if dry_run or self._loaded.agents.get(found.name) is not found:
-                self._given[run_id] = Given(found, dry_run)
-        self._wake.set()
-        return run_id
+        found = self._crew.agents.get(agent) or self._runtime.agent(agent)
+        return enqueue_manual(self.store, found, trigger, data, dry_run=dry_run)
 
     def cancel(self, run_id: str) -> RunStatus:
         return self.store.cancel(run_id, utc_now())
 
     def retry(self, run_id: str) -> None:
         self.store.retry(run_id)
-        self._wake.set()
 
-
-def agent_json(agent: Agent, default_model: str) -> Json:
-    """What `agents list` shows."""
-    return {
-        "name": agent.name,
-        "description": agent.description,
-        "path": str(agent.path),
-        "triggers": [trigger.trigger for trigger in agent.triggers],
-        "model": agent.model
-        if isinstance(agent.model, str)
-        else default_model
-        if agent.model is None
-        else agent.model.name,
-        "enabled": agent.enabled,
-    }
-
-
-def _trigger_json(trigger: Trigger) -> Json:
-    state = trigger.state()
-    return {
-        "agent": trigger.agent,
-        "id": trigger.trigger_id,
-        "condition": state.condition,
-        "text": state.text,
-    }
-
-
-def _resident(pid: int | None) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss) if pid else 0
-    except psutil.Error:
-        return 0
+    def enable(self, agent: str, is_enabled: bool) -> None:
+        """Switches an agent on or off, for good; it is so when this returns. NotFound where there is none."""
+        if agent not in self._crew.agents:
+            raise NotFound(f"no agent named {agent}", "edgeagent agents list")
+        seen = self._reloads.rings
+        if self.store.enable_agent(agent, is_enabled):
+            self.reload()
+            self._reloads.wait(seen, RELOAD_SECONDS)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from edgeagent.errors import ModelCancelled, ModelError, NotFound
+from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory, NotFound
 from edgeagent.model.process import POLL_SECONDS, Host
 from edgeagent.model.protocol import ChatRequest, ChatResult, Sampling
 from edgeagent.model.wire import HostOptions, request_to_json, result_from_json
@@ -50,7 +50,7 @@ def check_model_file(path: Path, memory_reserve: int) -> None:
     free = psutil.virtual_memory().available
     if size + memory_reserve > free:
         missing = (size + memory_reserve - free) / 1e6
-        raise ModelError(
+        raise NotEnoughMemory(
             f"{path.name} needs {size / 1e6:.0f} MB and {memory_reserve / 1e6:.0f} MB must stay free:"
             f" {missing:.0f} MB are missing",
             "use a smaller model, or lower model.memory_reserve in config.toml",

@@ -2,8 +2,9 @@
 
     connection  the file, its locks, its errors in words
     migrations  the tables        views    what people see        values   Python to columns and back
-    journal     steps and runs    queue    enqueue, claim, end    triggers files and schedule    memory  notes
-    retention   forgetting        store    `Store` and how to open it
+    journal     steps and runs    admission  events to runs         queue     claim, put off, end
+    triggers    files, schedule   memory     notes                  retention forgetting
+    store       `Store` and how to open it
 
 Everything above this floor sees `Store` and never SQL.
 """

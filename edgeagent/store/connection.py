@@ -94,10 +94,14 @@ class Database:
         # Before the first page is written, else it does nothing. It lets retention give space back to the disk.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'NORMAL' if synchronous == 'normal' else 'FULL'}")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+
+    def set_synchronous(self, synchronous: Synchronous) -> None:
+        with self._mutex, self._errors_in_words():
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
 
     @property
     def raw(self) -> sqlite3.Connection:

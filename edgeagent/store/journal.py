@@ -148,12 +148,16 @@ class Journal(Part):
         return Changes(run, steps, self.unfinished_step(run_id))
 
     def tool_calls_since(self, agent: str, since: datetime, names: Collection[str] | None = None) -> int:
-        """How many tool calls of the agent succeeded since then, for the limit on actions an hour."""
+        """How many tool calls the agent has made since then, for the limit on actions an hour.
+
+        A call counts from when it was begun, whatever came of it; one that was planned as mere reading does not.
+        """
         named = "" if names is None else "AND s.name IN (SELECT value FROM json_each(:names))"
         parameters = {"agent": agent, "since": format_time(since), "names": to_json(list(names or ()))}
         count: int = self._db.value(
             f"""SELECT count(*) FROM steps s JOIN runs r ON r.id = s.run_id
-                 WHERE r.agent = :agent AND s.kind = 'tool' AND s.status = 'ok' AND s.ended_at >= :since {named}""",
+                 WHERE r.agent = :agent AND s.kind = 'tool' AND (s.ended_at >= :since OR s.ended_at IS NULL)
+                   AND (s.status = 'ok' OR s.plan IS NOT NULL) AND coalesce(s.plan ->> 'reads_only', 0) = 0 {named}""",
             parameters,
         )
         return count

@@ -146,6 +146,20 @@ def m0004_where_input_tokens_came_from(db: SqliteUtils) -> None:
     db.execute("ALTER TABLE steps ADD COLUMN disk_tokens INTEGER NOT NULL DEFAULT 0")
 
 
+@migrations()
+def m0005_queue_terms(db: SqliteUtils) -> None:
+    """What a caller asked of a run outlives the daemon that was asked. A disabled agent stays so."""
+    db.execute("ALTER TABLE runs ADD COLUMN agent_path TEXT")  # where a person chose the agent: its file
+    db.execute("ALTER TABLE runs ADD COLUMN dry_run INTEGER NOT NULL DEFAULT 0")
+    # Few rows at a time, so that a claim and the count of what waits cost the same however long the journal is.
+    db.execute("CREATE INDEX runs_open ON runs (agent, status, seq) WHERE ended_at IS NULL")
+    db.execute("""
+        CREATE TABLE disabled_agents (
+            agent       TEXT PRIMARY KEY,
+            disabled_at TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""")
+
+
 def migrate(database: Database, version: int) -> None:
     """Brings the file to `version`, inside the transaction that the caller holds."""
     connection = database.raw

@@ -17,7 +17,7 @@ from edgeagent.store.memory import Memory
 from edgeagent.store.retention import Retention
 from edgeagent.store.triggers import TriggerState
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """The number of migrations. It stands here so that opening an up-to-date file need not import them."""
 
 
@@ -36,6 +36,10 @@ class Store(TriggerState, Memory, Retention):
         """Makes several calls one: all of them are written, or none is."""
         with self._db.transaction():
             yield
+
+    def set_synchronous(self, synchronous: Synchronous) -> None:
+        """From the next transaction on."""
+        self._db.set_synchronous(synchronous)
 
     def close(self) -> None:
         self._db.close()

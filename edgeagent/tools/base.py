@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -52,9 +52,14 @@ class ToolContext:
     run_id: str
     step: int
     now: Callable[[], datetime] = _utc_now
+    network: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
+        """The idempotency key: the same when a call is made again after a crash.
+
+        A process gets it as the variable EDGEAGENT_IDEMPOTENCY_KEY, a server as the header Idempotency-Key.
+        """
         return f"{self.run_id}-{self.step}"
 
     def may_read(self, *paths: Path) -> bool:
@@ -66,13 +71,17 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One call, checked and resolved, not yet carried out. `detail` holds the fingerprints taken while planning."""
+    """One call, checked and resolved, not yet carried out. `detail` holds the fingerprints taken while planning.
+
+    `hosts` are the `host:port` that it reaches, in lower case.
+    """
 
     tool: str
     arguments: Json
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
     detail: Json = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
 
     def as_json(self) -> Json:
         """The form that is stored. Names that are not UTF-8 are lone surrogates, which JSON escapes."""
@@ -82,6 +91,7 @@ class Plan:
             "reads": [str(path) for path in self.reads],
             "writes": [str(path) for path in self.writes],
             "detail": self.detail,
+            "hosts": list(self.hosts),
         }
 
     @classmethod
@@ -92,6 +102,7 @@ class Plan:
             reads=tuple(Path(path) for path in stored["reads"]),
             writes=tuple(Path(path) for path in stored["writes"]),
             detail=stored["detail"],
+            hosts=tuple(stored.get("hosts", ())),
         )
 
 
@@ -109,6 +120,14 @@ class Tool(Protocol):
 
     def was_applied(self, plan: Plan, context: ToolContext) -> str | None:
         """The result where this very plan was carried out to its end already; None where it was not, or partly."""
+
+
+@runtime_checkable
+class Varying(Protocol):
+    """A tool whose annotations depend on the call: to fetch a page is not to send a form."""
+
+    def spec_of(self, arguments: Json) -> ToolSpec:
+        """The spec as it holds for these arguments, which have not been checked."""
 
 
 class Arguments(BaseModel):

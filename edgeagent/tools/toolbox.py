@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from edgeagent.errors import EdgeagentError
-from edgeagent.schema import Decision, ToolCall, ToolResult, ToolSpec
-from edgeagent.tools.base import Plan, Tool, ToolContext, cut, shown
+from edgeagent.schema import Decision, Json, ToolCall, ToolResult, ToolSpec
+from edgeagent.tools.base import Plan, Tool, ToolContext, Varying, cut, shown
 from edgeagent.tools.database import QueryDatabase
 from edgeagent.tools.memory import Recall, Remember
 from edgeagent.tools.moving import DeleteFile, MoveFile
@@ -36,6 +36,13 @@ class Toolbox:
         """The specs of `names`, in that order (all where None). An unknown name is a KeyError: files are checked."""
         return tuple(self._tools[name].spec for name in (self._tools if names is None else names))
 
+    def spec_of(self, name: str, arguments: Json) -> ToolSpec | None:
+        """The spec as it holds for one call; None where there is no such tool."""
+        tool = self._tools.get(name)
+        if tool is None:
+            return None
+        return _spec_of(tool, arguments)
+
     def limited_to(self, names: Collection[str]) -> Toolbox:
         """A toolbox in which nothing but `names` exists."""
         return Toolbox(self._tools[name] for name in names)
@@ -54,7 +61,7 @@ class Toolbox:
         planned = _guarded(lambda: tool.plan(call.arguments, context), context)
         if isinstance(planned, ToolResult):
             return planned
-        decision = decide(tool.spec, planned)
+        decision = decide(_spec_of(tool, planned.arguments), planned)
         if decision.verdict == "deny":
             return ToolResult("denied", cut(f"denied: {decision.reason}", context.result_limit))
         if decision.verdict == "ask":
@@ -69,24 +76,29 @@ class Toolbox:
             return _error(f"no tool named {shown(plan.tool)}", context)
         return _finished(_guarded(lambda: tool.apply(plan, context), context), plan, context)
 
-    def resume(self, plan: Plan, context: ToolContext, *, decide: Decide) -> ToolResult:
-        """Ends a call that was begun before a crash: exactly once where that can be told, else an error.
+    def resume(self, plan: Plan, context: ToolContext, *, decide: Decide) -> ToolResult | None:
+        """Ends a call that was begun before a crash, exactly once; None where nobody can tell whether it was made.
 
-        What was asked for then was answered with yes, or the plan would not have been recorded; what the agent's file
-        no longer grants is denied.
+        A call that may be repeated is repeated, under the same key. What was asked for then was answered with yes, or
+        the plan would not have been recorded; what the agent's file no longer grants is denied.
         """
         tool = self._tools.get(plan.tool)
         if tool is None:
-            return _error(f"no tool named {shown(plan.tool)}", context)
+            return None
         found = _guarded(lambda: tool.was_applied(plan, context), context)
         if found is not None:
             return _finished(found, plan, context)
-        if not (tool.spec.read_only or tool.spec.idempotent):
-            return _error(f"{plan.tool} may have been done already; it is not repeated", context)
-        decision = decide(tool.spec, plan)
+        spec = _spec_of(tool, plan.arguments)
+        if not (spec.read_only or spec.idempotent):
+            return None
+        decision = decide(spec, plan)
         if decision.verdict == "deny":
             return ToolResult("denied", cut(f"denied: {decision.reason}", context.result_limit))
         return self.apply(plan, context)
+
+
+def _spec_of(tool: Tool, arguments: Json) -> ToolSpec:
+    return tool.spec_of(arguments) if isinstance(tool, Varying) else tool.spec
 
 
 def builtin_tools() -> tuple[Tool, ...]:

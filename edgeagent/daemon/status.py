@@ -1,0 +1,65 @@
+"""What the daemon says of itself: the object behind `edgeagent status --json` and GET /v1/status. Changes nothing."""
+
+from __future__ import annotations
+
+import psutil
+
+from edgeagent.agents import Agent
+from edgeagent.daemon.crew import Crew
+from edgeagent.runtime import Runtime
+from edgeagent.schema import Json
+from edgeagent.store import Store
+from edgeagent.triggers.base import Trigger, TriggerState
+
+
+def crew_json(crew: Crew, store: Store) -> Json:
+    """Agents, triggers, and what is wrong with them."""
+    agents = crew.agents
+    orphans = [waiting.agent for waiting in store.waiting() if waiting.queued and waiting.agent not in agents]
+    return {
+        "agents": sorted(agents),
+        "disabled": sorted(name for name, agent in agents.items() if not agent.enabled),
+        "triggers": [_trigger_json(trigger, state) for trigger, state in crew.states()],
+        "problems": crew.problems() + [f"runs wait for the agent {name}, which is not there" for name in orphans],
+    }
+
+
+def model_json(runtime: Runtime) -> Json:
+    loaded = runtime.models.loaded()
+    return {
+        "name": loaded[0].name if loaded else runtime.config.model.default,
+        "loaded": bool(loaded),
+        "resident_bytes": sum(_resident(model.process_id) for model in loaded),
+    }
+
+
+def agent_json(agent: Agent, default_model: str) -> Json:
+    """What `agents list` shows."""
+    return {
+        "name": agent.name,
+        "description": agent.description,
+        "path": str(agent.path),
+        "triggers": [trigger.trigger for trigger in agent.triggers],
+        "model": agent.model
+        if isinstance(agent.model, str)
+        else default_model
+        if agent.model is None
+        else agent.model.name,
+        "enabled": agent.enabled,
+    }
+
+
+def _trigger_json(trigger: Trigger, state: TriggerState) -> Json:
+    return {
+        "agent": trigger.agent,
+        "id": trigger.trigger_id,
+        "condition": state.condition,
+        "text": state.text,
+    }
+
+
+def _resident(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+    except psutil.Error:
+        return 0
