@@ -174,7 +174,7 @@ class Ledger:
 def filled(slots: Slots, tokens: list[int], needed: int = 0) -> Slot:
     slot = slots.take(tokens, needed or len(tokens))
     assert slot
-    slots.grow(slot, tokens[len(slot.tokens) :])
+    slots.grow(slot, tokens[len(slot.tokens) :], is_prompt=True)
     return slot
 
 
@@ -188,7 +188,8 @@ def test_a_conversation_goes_on_where_it_stood() -> None:
 def test_another_conversation_with_the_same_beginning_leaves_the_first_its_end() -> None:
     memory = Ledger()
     slots = Slots(memory, 2, 100, can_roll_back=True)
-    first = filled(slots, [1, 2, 3, 4])
+    first = filled(slots, [1, 2])
+    slots.grow(first, [3, 4], is_prompt=False)
     slots.release(first)
     second = slots.take([1, 2, 9, 9], 4)
     assert second and second is not first
@@ -196,9 +197,28 @@ def test_another_conversation_with_the_same_beginning_leaves_the_first_its_end()
     assert memory.asked[-1] == ("copy", first.number, second.number, 2)
 
 
+def test_a_prompt_is_taken_up_only_where_a_batch_of_one_ended() -> None:
+    slots = Slots(Ledger(), 2, 100, can_roll_back=True)
+    first = filled(slots, [1, 2, 3])
+    slots.grow(first, [4, 5, 6], is_prompt=True)
+    assert slots.known([1, 2, 3, 4, 9]) == 3
+    assert slots.known([1, 2, 9]) == 0
+
+
+def test_the_very_same_prompt_is_not_decoded_at_all() -> None:
+    slots = Slots(Ledger(), 2, 100, can_roll_back=True)
+    first = filled(slots, [1, 2, 3])
+    first.end, first.logits = 3, "what came out"
+    slots.grow(first, [7, 8], is_prompt=False)
+    slots.release(first)
+    again = slots.take([1, 2, 3], 5)
+    assert again and again.tokens == [1, 2, 3] and again.logits == "what came out"
+
+
 def test_what_two_conversations_share_takes_room_once() -> None:
     slots = Slots(Ledger(), 2, 10, can_roll_back=True)
-    first = filled(slots, [1, 2, 3, 4, 5, 6])
+    first = filled(slots, [1, 2, 3, 4, 5])
+    slots.grow(first, [6], is_prompt=False)
     assert first.is_busy
     assert slots.take([1, 2, 3, 4, 5, 7], 9) is not None
 
@@ -216,7 +236,8 @@ def test_a_turn_without_room_waits_and_takes_nothing_from_those_that_run() -> No
 
 def test_a_model_that_cannot_roll_back_goes_on_only_from_a_whole_sequence() -> None:
     slots = Slots(Ledger(), 2, 100, can_roll_back=False)
-    first = filled(slots, [1, 2, 3])
+    first = filled(slots, [1, 2])
+    slots.grow(first, [3], is_prompt=False)
     slots.release(first)
     assert slots.known([1, 2, 9]) == 0
     assert slots.take([1, 2, 3, 4], 4) is first

@@ -85,7 +85,8 @@ class Conversations:
 
     def _common_to(self, prompt: list[int], others: list[ChatRequest]) -> list[int]:
         try:
-            return prompt[: min(common(prompt, self.prompt(other)) for other in others)]
+            length = min(common(prompt, self.prompt(other)) for other in others)
+            return prompt[: min(length, len(prompt) - 1)]
         except ModelError:  # a template that takes only some conversations: then nothing is known to be stable
             return []
 

@@ -27,7 +27,7 @@ from edgeagent.model.llama import (
 )
 from edgeagent.model.prefix import Maker, Prefixes
 from edgeagent.model.protocol import ChatRequest, ChatResult, Sampling
-from edgeagent.model.sampling import Grammars, Sampler
+from edgeagent.model.sampling import Grammars, Logits, Sampler
 from edgeagent.model.slots import Slots, common
 from edgeagent.model.turn import Asked, Turn
 from edgeagent.schema import Json
@@ -173,13 +173,13 @@ class Engine:
             self._running[number] = turn
             with self._changed:
                 self._waiting.remove((number, asked))
+            if not turn.pending:  # the very prompt is known
+                self._write(number, turn, turn.slot.logits.copy())
 
     def _is_being_read(self, asked: Asked) -> bool:
         known = self._slots.known(asked.prompt)
         for turn in self._running.values():
-            shared = min(common(turn.asked.prompt, asked.prompt), len(asked.prompt) - 1)
-            if not self._weights.can_roll_back:
-                shared = min(shared, turn.asked.stable, asked.stable)
+            shared = min(common(turn.asked.prompt, asked.prompt), turn.asked.stable, asked.stable)
             if turn.is_reading and len(turn.slot.tokens) < shared and shared - known >= SHORT:
                 return not self._prefixes.has(asked.prompt[: asked.stable])
         return False
@@ -188,7 +188,7 @@ class Engine:
         """The turn in a slot that begins with as much of the prompt as there is; None while there is no room."""
         needed = len(asked.prompt) + asked.room
         known = self._slots.known(asked.prompt)
-        stable = min(asked.stable, len(asked.prompt) - 1)
+        stable = asked.stable
         found = self._prefixes.find(asked.prompt[:stable]) if stable >= max(SHORT, known + 1) else None
         slot = self._slots.take(asked.prompt, needed, is_fresh=found is not None)
         if slot is None:
@@ -197,7 +197,7 @@ class Engine:
             return Turn(asked, self._weights, slot, len(slot.tokens), 0)
         if not self._context.restore(slot.number, found.state):
             return Turn(asked, self._weights, slot, 0, 0)
-        self._slots.restored(slot, asked.prompt[:stable])
+        self._slots.grow(slot, asked.prompt[:stable], is_prompt=True)
         from_disk = stable if found.origin == "disk" else 0
         return Turn(asked, self._weights, slot, stable - from_disk, from_disk)
 
@@ -254,12 +254,19 @@ class Engine:
 
     def _went_on(self, number: int, part: Part, row: int) -> None:
         turn = self._running[number]
-        self._slots.grow(turn.slot, part.tokens)
+        self._slots.grow(turn.slot, part.tokens, is_prompt=turn.is_reading)
         turn.took(len(part.tokens))
+        if turn.is_reading and len(turn.slot.tokens) == turn.asked.stable:
+            self._keep_beginning(turn)
+        if part.wants_logits:
+            logits = self._context.logits(row)
+            if turn.is_reading:
+                turn.slot.end, turn.slot.logits = len(turn.slot.tokens), logits.copy()
+            self._write(number, turn, logits)
+
+    def _write(self, number: int, turn: Turn, logits: Logits) -> None:
         try:
-            if turn.is_reading and len(turn.slot.tokens) == turn.asked.stable:
-                self._keep_beginning(turn)
-            if part.wants_logits and not turn.next(self._context.logits(row), self._ends.__contains__):
+            if not turn.next(logits, self._ends.__contains__):
                 self._finish(number, turn.result())
         except EdgeagentError as error:
             self._finish(number, error)

@@ -1,8 +1,9 @@
 """The sequences of a context: which tokens each holds, and where a new prompt finds its beginning.
 
 A sequence keeps its tokens when a turn is over, so that the next turn of that conversation decodes only what is new.
-All sequences share the cells of one memory; a beginning that two of them have in common is held once. Owns what is
-dropped to make room. Decodes nothing.
+What is kept is used up to a place where a batch ended, never in the middle of one, so that a prompt is decoded in the
+same batches whether its beginning was known or not. All sequences share the cells of one memory; a beginning that two
+of them have in common is held once. Owns what is dropped to make room. Decodes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Memory(Protocol):
@@ -25,12 +26,19 @@ class Memory(Protocol):
 
 @dataclass
 class Slot:
-    """One sequence. `cells` names the place of each token in the memory; copies share places. `limit` is how many
-    tokens the running turn may bring it to."""
+    """One sequence.
+
+    `cells` names the place of each token in the memory; copies share places. `limit` is how many tokens the running
+    turn may bring it to. `marks` are the lengths at which a batch of a prompt ended; `end` is the length of the last
+    whole prompt, and `logits` are those after it.
+    """
 
     number: int
     tokens: list[int] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    end: int = 0
+    logits: Any = None
     is_busy: bool = False
     limit: int = 0
     used_at: int = 0
@@ -61,8 +69,7 @@ class Slots:
         self._cells = itertools.count()
 
     def known(self, prompt: Sequence[int]) -> int:
-        """How many leading tokens of the prompt some sequence holds, to be reused. The last one never counts: it is
-        decoded for its logits."""
+        """How many leading tokens of the prompt some sequence holds, to be reused."""
         return max(self._usable(slot, prompt) for slot in self._slots)
 
     def take(self, prompt: Sequence[int], needed: int, *, is_fresh: bool = False) -> Slot | None:
@@ -93,17 +100,15 @@ class Slots:
         if length:
             self._memory.copy(source.number, target.number, length)
             target.tokens, target.cells = source.tokens[:length], source.cells[:length]
+            target.marks = [mark for mark in source.marks if mark <= length]
+            target.end, target.logits = (length, source.logits) if length == source.end else (0, None)
 
-    def grow(self, slot: Slot, tokens: Sequence[int]) -> None:
-        """Notes that the tokens were decoded at the end of the sequence."""
+    def grow(self, slot: Slot, tokens: Sequence[int], *, is_prompt: bool) -> None:
+        """Notes that the tokens were decoded, or restored, at the end of the sequence."""
         slot.tokens.extend(tokens)
         slot.cells.extend(itertools.islice(self._cells, len(tokens)))
-
-    def restored(self, slot: Slot, tokens: Sequence[int]) -> None:
-        """Notes that a saved state took the place of what the sequence held."""
-        slot.tokens.clear()
-        slot.cells.clear()
-        self.grow(slot, tokens)
+        if is_prompt:
+            slot.marks.append(len(slot.tokens))
 
     def release(self, slot: Slot) -> None:
         """The turn is over; the tokens stay until the room is wanted."""
@@ -117,8 +122,8 @@ class Slots:
 
     def drop(self, slot: Slot) -> None:
         self._memory.clear(slot.number)
-        slot.tokens.clear()
-        slot.cells.clear()
+        slot.tokens, slot.cells, slot.marks = [], [], []
+        slot.end, slot.logits = 0, None
 
     def drop_idle(self) -> bool:
         """Drops the idle sequence that was used longest ago. False where none holds anything."""
@@ -129,18 +134,22 @@ class Slots:
         return True
 
     def _usable(self, slot: Slot, prompt: Sequence[int]) -> int:
-        length = min(common(slot.tokens, prompt), len(prompt) - 1)
-        if self._can_roll_back:
+        length = common(slot.tokens, prompt)
+        if length == len(prompt) == slot.end and (self._can_roll_back or length == len(slot.tokens)):
             return length
-        return length if length == len(slot.tokens) and not slot.is_busy else 0
+        if length == len(slot.tokens) < len(prompt) and not slot.is_busy:
+            return length
+        if not self._can_roll_back:
+            return 0
+        return max((mark for mark in slot.marks if mark <= length and mark < len(prompt)), default=0)
 
     def _targets(self, idle: list[Slot], source: Slot, length: int) -> list[Slot]:
-        """Where the prompt may go, best first: to the source where it goes on from its end, else, so that the source
-        keeps its end, to an empty or long unused one."""
+        """Where the prompt may go, best first: to the source where it goes on from its end or is the very same, else,
+        so that the source keeps its end, to an empty or long unused one."""
         oldest = min(idle, key=lambda slot: (bool(slot.tokens), slot.used_at))
         if source.is_busy or not length:
             return [oldest]
-        if length == len(source.tokens) or not self._can_roll_back:
+        if length in (len(source.tokens), source.end) or not self._can_roll_back:
             return [source]
         return [oldest, source]
 
@@ -167,3 +176,6 @@ class Slots:
             return
         del slot.tokens[length:]
         del slot.cells[length:]
+        slot.marks = [mark for mark in slot.marks if mark <= length]
+        if slot.end > length:
+            slot.end, slot.logits = 0, None
