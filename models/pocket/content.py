@@ -1,13 +1,14 @@
 """The documents of the training episodes: what is in `content/`, filled in and put together.
 
-Owns the parsing of `content/*.txt`, the filling of `{slots}` and the composition of a document from opening, lines,
-body and closing. Knows nothing of rules or tools.
+Owns the parsing of `content/`, the filling of `{slots}` and the composition of a document: from single lines (opening,
+lines, body, closing; `KIND.txt` and `more/KIND.txt`), or from a whole document of `whole/KIND.txt`. Knows nothing of
+rules or tools.
 
-Each item of a content file belongs to one of two splits by its position: every ninth is held out and seen only by the
-evaluation. A kind whose `near` names another is never used as a counter-example for that other one.
+Each line and each whole document belongs to one of two splits by its position: every ninth is held out and seen only
+by the evaluation. A kind whose `near` names another is never used as a counter-example for that other one.
 
-Rules name the kinds of `content/core.txt`, each by its first phrases. Documents of the other kinds are there to be left
-alone: the model learns to call them `other`.
+Rules name any of the kinds, each by its first phrases. The documents of `whole/miscellany.txt` are of no kind that a
+rule names: they are there to be left alone, and the model learns to call them `other`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import random
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,22 +24,24 @@ from names import Names
 
 CONTENT = Path(__file__).parent / "content"
 HELD_OUT_EVERY = 9
-PHRASES = 8
+PHRASES = 10
 """How many of a kind's phrases are used: the plainest. More of them want many more tokens of training."""
 OTHER = "other"
+_BETWEEN = "---"
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _SECTIONS = ("open", "line", "body", "close")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of document. `parts[section][held_out]` are the items of a section in one split."""
+    """One kind of document. `parts[section][held_out]` and `whole[held_out]` are the items of one split."""
 
     label: str
     subjects: tuple[str, ...]
     near: frozenset[str]
     stems: tuple[str, ...]
     parts: dict[str, dict[bool, tuple[str, ...]]]
+    whole: dict[bool, tuple[str, ...]]
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -53,25 +57,35 @@ def _sections(text: str) -> dict[str, list[str]]:
     return sections
 
 
+def _split(items: Sequence[str]) -> dict[bool, tuple[str, ...]]:
+    """The items by split: True is held out."""
+    held = tuple(item for index, item in enumerate(items) if index % HELD_OUT_EVERY == 4)
+    kept = tuple(item for index, item in enumerate(items) if index % HELD_OUT_EVERY != 4)
+    return {True: held or kept, False: kept}
+
+
+def read_whole(path: Path) -> tuple[str, ...]:
+    """The documents of a file, separated by lines that hold only `---`; none where there is no such file."""
+    if not path.exists():
+        return ()
+    documents = re.split(rf"^{_BETWEEN}$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return tuple(text.strip("\n") for text in documents if text.strip())
+
+
 def read_kind(path: Path) -> Kind:
-    """The kind in a file, with the further lines that `more/` has for it."""
+    """The kind in a file, with the further lines that `more/` and the documents that `whole/` has for it."""
     sections = _sections(path.read_text(encoding="utf-8"))
     further = path.parent / "more" / path.name
     if further.exists():
         for name, items in _sections(further.read_text(encoding="utf-8")).items():
             sections.setdefault(name, []).extend(items)
-    parts = {}
-    for name in _SECTIONS:
-        items = sections.get(name, [])
-        held = tuple(item for index, item in enumerate(items) if index % HELD_OUT_EVERY == 4)
-        kept = tuple(item for index, item in enumerate(items) if index % HELD_OUT_EVERY != 4)
-        parts[name] = {True: held or kept, False: kept}
     return Kind(
         label=sections["label"][0].strip(),
         subjects=tuple(dict.fromkeys(item.strip() for item in sections["subjects"])),
         near=frozenset(item.strip() for item in sections.get("near", [])),
         stems=tuple(sections["stems"]),
-        parts=parts,
+        parts={name: _split(sections.get(name, [])) for name in _SECTIONS},
+        whole=_split(read_whole(path.parent / "whole" / path.name)),
         lists={key[5:]: tuple(items) for key, items in sections.items() if key.startswith("list:")},
     )
 
@@ -84,11 +98,10 @@ class Library:
     """
 
     def __init__(self, folder: Path = CONTENT) -> None:
-        aside = {"groups.txt", "core.txt"}
-        kinds = [read_kind(path) for path in sorted(folder.glob("*.txt")) if path.name not in aside]
-        core = (folder / "core.txt").read_text(encoding="utf-8").splitlines()
-        self.kinds = {kind.label: kind for kind in kinds if kind.label in core}
-        self.others = {kind.label: kind for kind in kinds if kind.label not in core}
+        kinds = [read_kind(path) for path in sorted(folder.glob("*.txt")) if path.name != "groups.txt"]
+        self.kinds = {kind.label: kind for kind in kinds}
+        whole = _split(read_whole(folder / "whole" / "miscellany.txt"))
+        self.other = Kind(OTHER, (), frozenset(), (), {name: _split([]) for name in _SECTIONS}, whole)
         self._near: dict[str, set[str]] = {kind.label: set(kind.near) for kind in kinds}
         for kind in kinds:
             for other in kind.near:
@@ -100,11 +113,11 @@ class Library:
         groups = read_groups(folder / "groups.txt")
         for kind in kinds:  # a phrase that other kinds know too applies to all of them
             for phrase in kind.subjects:
-                if phrase in self.phrases and kind.label in self.kinds:
+                if phrase in self.phrases:
                     self.phrases[phrase].add(kind.label)
         for phrase, labels in groups.items():
-            if labels <= set(self.kinds):
-                self.phrases.setdefault(phrase, set()).update(labels)
+            self.phrases.setdefault(phrase, set()).update(labels)
+        self._wide = set(groups)
         named = {phrase: {kind.label for kind in kinds if phrase in kind.subjects} for phrase in self.phrases}
         self._claims = {
             phrase: labels | named[phrase] | groups.get(phrase, set()) for phrase, labels in self.phrases.items()
@@ -112,14 +125,16 @@ class Library:
         self.phrases_of = {
             label: sorted(phrase for phrase, labels in self.phrases.items() if label in labels) for label in self.kinds
         }
-        every = [*self.kinds, *self.others]
         self._no = {
-            label: [phrase for phrase in self.phrases if self.applies(label, phrase) is False] for label in every
+            label: [phrase for phrase in self.phrases if self.applies(label, phrase) is False]
+            for label in [*self.kinds, OTHER]
         }
 
     def applies(self, label: str, phrase: str) -> bool | None:
         if label in self.phrases[phrase]:
             return True
+        if label == OTHER:
+            return None if phrase in self._wide else False
         claims = self._claims[phrase]
         return None if label in claims or claims & self._near[label] else False
 
@@ -160,10 +175,34 @@ class Writer:
         )
 
     def stem(self, kind: Kind) -> str:
-        return self.fill(self.rng.choice(kind.stems), kind).replace("/", "-")
+        return self.fill(self.rng.choice(kind.stems), kind).replace("/", "-") if kind.stems else ""
 
     def document(self, kind: Kind) -> str:
-        """A document of that kind: between one and a dozen lines, in one of several layouts."""
+        """A document of that kind: one that was written whole, or composed of lines."""
+        whole = kind.whole[self.held_out]
+        if whole and (kind.label == OTHER or self.rng.random() < 0.5):
+            return self.excerpt(self.rng.choice(whole), kind)
+        return self.composed(kind)
+
+    def excerpt(self, document: str, kind: Kind) -> str:
+        """A whole document; in training mostly a part of it, with lines missing or worn."""
+        rng = self.rng
+        lines = self.fill(document, kind).splitlines()
+        if not self.held_out and rng.random() < 0.7:
+            size = rng.randint(min(2, len(lines)), len(lines))
+            start = rng.choice([0, rng.randint(0, len(lines) - size)])
+            lines = [line for line in lines[start : start + size] if rng.random() < 0.9] or lines[:3]
+            if rng.random() < 0.5:
+                lines = [self.worn(line) if rng.random() < 0.5 else line for line in lines]
+            if rng.random() < 0.2:
+                rng.shuffle(lines)
+        text = "\n".join(lines).strip("\n")
+        if not text.strip():
+            return self.fill(document, kind)
+        return self._dress(text.splitlines()) if rng.random() < 0.3 else text
+
+    def composed(self, kind: Kind) -> str:
+        """Between one and a dozen lines of a kind, in one of several layouts."""
         rng = self.rng
         lines: list[str] = []
         layout = rng.random()
@@ -176,9 +215,9 @@ class Writer:
 
         if rng.random() < 0.7:
             lines += take("open", 1, 2 if rng.random() < 0.25 else 1)
-        if layout < 0.2 and not self.held_out:
+        if layout < 0.08 and not self.held_out:
             lines = self.scattered(kind)
-        elif layout < 0.25 or (self.held_out and layout < 0.4):
+        elif layout < 0.15 or (self.held_out and layout < 0.4):
             lines += take("line", 3, 7)
         elif layout < 0.6:
             lines += self._prose(take("body", 2, 6))
@@ -212,7 +251,7 @@ class Writer:
         """
         rng = self.rng
         words = line.split(" ")
-        if self.held_out or len(words) < 3 or rng.random() < 0.25:
+        if self.held_out or len(words) < 3 or rng.random() < 0.5:
             return line
         if rng.random() < 0.5:
             size = rng.randint(1, min(len(words), 6))

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from content import OTHER, Kind, Library, Writer
+from content import CONTENT, OTHER, Kind, Library, Writer
 from names import Names
 
 from edgeagent.prompt import opening_messages
@@ -182,6 +182,12 @@ Look at {p}. When something went wrong, add the line to {o}; otherwise leave it.
 You watch a machine. Read {p} and note the line with a problem in {o}. Write nothing when all is fine.
 Check {p} for trouble. Add a line that shows trouble to {o}. No trouble: do nothing.
 Read {p} and append to {o} only what matters: errors, failures, warnings.
+Read {p}. Append the line to {o} when something is broken. If everything is fine, do nothing.
+Open {p} and see whether all is well. If it is not, add the line that says so to {o}.
+Read {p}. Something bad in it? Put that line into {o}. Nothing bad: do nothing.
+Every line of {p} is a reading. Add a worrying one to {o}; if none is, write nothing.
+I want to know when {p} shows a fault: append that line to {o}.
+Read {p} and keep {o} up to date: one line for a problem, none when the machine is healthy.
 """.strip().splitlines()
 WATCH_WORD_ASKS = """
 Read {p}. If it mentions {w}, add that line to {o}. Otherwise do nothing.
@@ -189,64 +195,8 @@ Read {p}. If a line has the word {w}, append this line to {o}.
 Look at {p}. When it says {w}, add the line to {o}; otherwise leave it.
 Read {p} and add the line with {w} to {o}. Do nothing when there is none.
 """.strip().splitlines()
-BAD_LINES = """
-ERROR {x}: disk full
-error: cannot open {x}
-{x} failed with exit code {n}
-backup of {x} FAILED after {n} s
-WARNING temperature {n} C is too high
-no space left on device {x}
-connection to {x} refused
-{x}: permission denied
-service {x} crashed
-could not reach {x}
-timeout after {n} s while waiting for {x}
-disk {x} is 9{d}% full
-battery low: {d}%
-filesystem {x} is read-only now
-checksum mismatch in {x}
-{x} does not answer
-out of memory, killed {x}
-fan of {x} stopped
-I/O error on {x}, sector {n}
-upload of {x} broke off
-{x}: link down
-certificate of {x} expired
-sensor {x} gives no value
-job {x} did not finish
-{x} is corrupt
-critical: {x} overheating
-unable to mount {x}
-panic in {x}
-lost power for {n} s
-{x} missing since yesterday
-""".strip().splitlines()
-GOOD_LINES = """
-backup of {x} ok
-{x} finished in {n} s
-disk {x} 4{d}% used
-service {x} running
-temperature 4{d} C
-all checks passed
-uptime {n} days
-{x}: link up
-battery 8{d}%
-synced {n} files
-update of {x} done
-{n} packages up to date
-{x} started
-memory {n} MB free
-job {x} completed
-ping {x} {n} ms
-copied {n} files to {x}
-load 0.{d}{d}
-no problems found
-user {x} logged in
-clock in sync
-{x} healthy
-saved {n} records
-night run of {x} complete
-""".strip().splitlines()
+BAD_LINES = (CONTENT / "machine" / "bad.txt").read_text(encoding="utf-8").splitlines()
+GOOD_LINES = (CONTENT / "machine" / "good.txt").read_text(encoding="utf-8").splitlines()
 TOOL_ERRORS = [
     ("error: destination exists: {dst}", "a file of that name is already there"),
     ("error: not found: {src}", "the file is not there"),
@@ -341,6 +291,8 @@ class Composer:
             self.names.folder,
             lambda: " ".join(self.names.word() for _ in range(rng.randint(1, 8))),
             lambda: "".join(self.names.piece() for _ in range(rng.randint(1, 4))),
+            self._any_line,
+            self._any_line,
         ]
         values = [rng.choice(draws)() for _ in range(rng.choice([1, 1, 2, 3]))]
         keys = rng.sample(["a", "b", "c", "d"], len(values))
@@ -353,9 +305,13 @@ class Composer:
         return Episode("echo", tuple(messages), (), "", "echo")
 
     def drill(self) -> Episode:
-        """Nothing but judging: what a document is, and for many phrases whether they name it."""
+        """Nothing but judging: what a document is, and mostly for many phrases whether they name it."""
         rng = self.rng
         kind, label = self._document_kind()
+        if rng.random() < 0.55:
+            preview = self.writer.document(kind)[: rng.choice([60, 100, 150, 200, 300, 400])]
+            messages = opening_messages("Check.", Event("", "manual", "", "", {"preview": preview}))
+            return Episode("drill", (*messages, Message("assistant", "Checked.", label)), (), label, "drill")
         data = {"preview": self.writer.document(kind)[: self._preview()]}
         fitting = self.library.phrases_of.get(kind.label, [])
         phrases = rng.sample(fitting, min(len(fitting), rng.choice([0, 1, 2, 3, 4])))
@@ -366,6 +322,11 @@ class Composer:
         messages = opening_messages(f"Check {', '.join(phrases)}.", Event("", "manual", "", "", data))
         messages.append(Message("assistant", "Checked.", "\n".join(lines)))
         return Episode("drill", tuple(messages), (), label, "drill")
+
+    def _any_line(self) -> str:
+        """A line of some document, whole."""
+        text = self.writer.document(self._kind())
+        return self.rng.choice([line.strip() for line in text.splitlines() if line.strip()] or ["-"])
 
     # --- what all families share -------------------------------------------------------------------------------
 
@@ -393,16 +354,16 @@ class Composer:
         return data
 
     def _preview(self) -> int:
-        return self.rng.choice([120, 200, 300, 400, 400, 400, 500])
+        return self.rng.choice([80, 140, 200, 300, 400, 400, 400, 500])
 
     def _kind(self) -> Kind:
         """A kind that rules may name."""
         return self.rng.choice(list(self.library.kinds.values()))
 
     def _document_kind(self) -> tuple[Kind, str]:
-        """The kind of a document, and what the model calls it: one in seven is of a kind that no rule names."""
-        if self.rng.random() < 1 / 7:
-            return self.rng.choice(list(self.library.others.values())), OTHER
+        """The kind of a document, and what the model calls it: one in ten is of a kind that no rule names."""
+        if self.rng.random() < 0.1:
+            return self.library.other, OTHER
         kind = self._kind()
         return kind, kind.label
 

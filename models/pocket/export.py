@@ -42,6 +42,28 @@ def tensors(state: dict[str, torch.Tensor], shape: Shape) -> dict[str, numpy.nda
     return {name: weight.float().cpu().numpy() for name, weight in named.items()}
 
 
+def weights_of(gguf_path: Path, shape: Shape) -> dict[str, torch.Tensor]:
+    """The inverse of `tensors`: the state of a network from a model that `export` wrote."""
+    found = {
+        tensor.name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        for tensor in gguf.GGUFReader(gguf_path).tensors
+    }
+    state = {"embedding.weight": found["token_embd.weight"], "norm.weight": found["output_norm.weight"]}
+    for layer in range(shape.layers):
+        new, old = f"blocks.{layer}.", f"blk.{layer}."
+        state |= {
+            new + "attention_norm.weight": found[old + "attn_norm.weight"],
+            new + "qkv.weight": torch.cat([found[old + f"attn_{part}.weight"] for part in "qkv"]),
+            new + "query_norm.weight": found[old + "attn_q_norm.weight"],
+            new + "key_norm.weight": found[old + "attn_k_norm.weight"],
+            new + "out.weight": found[old + "attn_output.weight"],
+            new + "feed_norm.weight": found[old + "ffn_norm.weight"],
+            new + "gate_up.weight": torch.cat([found[old + "ffn_gate.weight"], found[old + "ffn_up.weight"]]),
+            new + "down.weight": found[old + "ffn_down.weight"],
+        }
+    return state
+
+
 def write_tokenizer(writer: gguf.GGUFWriter, path: Path) -> None:
     tokenizer = load(path)
     model = json.loads(tokenizer.to_str())["model"]

@@ -1,7 +1,7 @@
 """Trains `pocket`. `python train.py --tokens 40e6 --out build` writes checkpoints that the same command resumes.
 
 Hidden matrices are trained by Muon, everything else by AdamW. The learning rate warms up, holds, and decays to zero
-over the last `--decay` of the tokens. On a CPU the arithmetic is bfloat16; on a GPU it is too, and batches grow.
+over the last `--decay` of the tokens; a model that is gone on from (`--start`) can copy already. On a CPU the arithmetic is bfloat16; on a GPU it is too, and batches grow.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from corpus import Stream, composer, rendered, template
+from corpus import COPYING_TOKENS, Stream, composer, rendered, template
+from export import weights_of
 from network import Block, Network, Shape
+from tokenizer import of_model
 from tokenizer import train as train_tokenizer
 from torch import Tensor
 
@@ -74,10 +76,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is a tenth of it")
     parser.add_argument("--decay", type=float, default=0.5, help="part of the tokens over which the rate decays")
     parser.add_argument("--seed", default="pocket")
+    parser.add_argument("--threads", type=int, default=0, help="threads on a CPU; 0: all cores")
+    parser.add_argument("--start", type=Path, help="a GGUF of this recipe to go on from, instead of from nothing")
     parser.add_argument("--hours", type=float, default=1e9, help="stop (with a checkpoint) after so long")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     tokenizer_path = arguments.out / "tokenizer.json"
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if not tokenizer_path.exists() and arguments.start:
+        of_model(arguments.start).save(str(tokenizer_path))
     if not tokenizer_path.exists():
         make_tokenizer(tokenizer_path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -89,6 +97,8 @@ def main() -> None:
     others = [weight for name, weight in network.named_parameters() if weight.ndim != 2 or "embedding" in name]
     muon = Muon(hidden, arguments.rate)
     adam = torch.optim.AdamW(others, arguments.rate / 10, betas=(0.9, 0.95), weight_decay=0.0)
+    if arguments.start:
+        network.load_state_dict(weights_of(arguments.start, shape))
     seen, step = 0, 0
     checkpoint = arguments.out / "checkpoint.pt"
     if checkpoint.exists():
@@ -110,7 +120,7 @@ def main() -> None:
     log = (arguments.out / "curve.jsonl").open("a")
     source = Stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest)
     for batch in source:
-        source.seen.value = seen
+        source.seen.value = seen + (COPYING_TOKENS if arguments.start else 0)
         factor = rate_at(seen, arguments.tokens, 300_000, arguments.decay)
         for optimizer, base in ((muon, arguments.rate), (adam, arguments.rate / 10)):
             for group in optimizer.param_groups:
