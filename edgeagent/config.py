@@ -10,7 +10,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -77,6 +77,10 @@ class JournalSettings(Model):
     synchronous: Literal["full", "normal"] = Field(
         default="full",
         description="full: a power cut loses nothing; normal: spares SD cards, may lose the last moments.",
+    )
+    damaged: Literal["quarantine", "refuse"] = Field(
+        default="quarantine",
+        description="With a damaged journal the daemon puts it aside and begins a new one, or does not start.",
     )
 
 
@@ -218,7 +222,7 @@ def _variables(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tu
 def _from_text(info: FieldInfo, written: str) -> Any:
     """A variable is text; where the setting is a number or a truth value, it is read as TOML reads it."""
     takes_units = any(isinstance(part, BeforeValidator) for part in info.metadata)
-    if info.annotation in (str, Literal["full", "normal"]) or takes_units:
+    if info.annotation is str or get_origin(info.annotation) is Literal or takes_units:
         return written
     try:
         return tomllib.loads(f"value = {written.strip()}")["value"]

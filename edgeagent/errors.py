@@ -8,6 +8,7 @@ EdgeagentError                 exit 1
 ├── Denied                     exit 4: policy said no, or nobody was there to say yes
 ├── NotFound                   exit 5: no such agent, run, model ...
 ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
+│   └── DamagedJournal         exit 1: the database is damaged, or is none
 ├── ModelError                 exit 1: the model cannot be loaded or its host died
 │   ├── ModelCancelled         the caller asked to stop
 │   ├── NotEnoughMemory        it would not fit; it may later
@@ -86,6 +87,10 @@ class NotFound(EdgeagentError):
 
 class HomeError(EdgeagentError):
     code = "home"
+
+
+class DamagedJournal(HomeError):
+    code = "damaged_journal"
 
 
 class ModelError(EdgeagentError):

@@ -48,6 +48,10 @@ class Home:
         """The latest lines of the daemon's log, as JSON."""
         return self.cache / "edgeagent.log"
 
+    def damaged_databases(self) -> tuple[Path, ...]:
+        """The databases, and their logs, that were put aside as damaged (see store/damage.py)."""
+        return tuple(sorted(self.database.parent.glob(f"{self.database.name}.damaged-*")))
+
     def create(self) -> None:
         """Makes the folders that are missing, for this user only. HomeError names the one that cannot be used."""
         parents = (self.config_file.parent, self.database.parent)
@@ -59,6 +63,7 @@ class Home:
     def state(self) -> tuple[Path, ...]:
         """Everything here that an agent must never be granted."""
         beside = tuple(self.database.with_name(self.database.name + suffix) for suffix in _BESIDE_DATABASE)
+        beside += self.damaged_databases()
         folders = (self.agents, self.skills, self.models, self.cache, self.run, self.trash)
         return (self.config_file, self.database, *beside, self.daemon_lock, self.api_token, *folders)
 

@@ -27,7 +27,7 @@ from edgeagent.model.client import HostModel, HostOptions, check_model_file
 from edgeagent.model.protocol import SAMPLING, Model, Sampling
 from edgeagent.model.script import ScriptModel, is_script
 from edgeagent.schema import Event, Json, Run, Step, Terms
-from edgeagent.store import Store, open_read_only, open_store
+from edgeagent.store import Opened, Store, open_checked, open_read_only, open_store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
 
@@ -200,6 +200,14 @@ class Runtime:
         """The journal for writing; makes the home where it is missing."""
         self.home.create()
         return open_store(self.home.database, clock=utc_now, synchronous=self.config.journal.synchronous)
+
+    def checked_writer(self) -> Opened:
+        """As `writer`, for the daemon: reads the journal whole first, and a damaged one is put aside or refused."""
+        self.home.create()
+        settings = self.config.journal
+        return open_checked(
+            self.home.database, clock=utc_now, synchronous=settings.synchronous, damaged=settings.damaged
+        )
 
     def worker(self, store: Store, kind: str, obstacle: Callable[[Agent], str | None] = lambda agent: None) -> Worker:
         return Worker(

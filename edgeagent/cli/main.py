@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agents": ("agents:agents", "The agents: list, show, write, check, switch."),
     "tools": ("tools:tools", "What agents can be allowed to do."),
     "models": ("models:models", "The models on this device."),
+    "backup": ("backup:backup", "Copy the journal, also while the daemon runs."),
     "doctor": ("doctor:doctor", "Check this installation, part by part."),
     "completion": ("completion:completion", "Print the script that completes commands in your shell."),
 }

@@ -3,7 +3,7 @@
 daemon      the composition root        crew       agents and their triggers, as the files say
 workers     threads that take runs      status     what the daemon says of itself
 supervisor  what systemd is told        attention  how threads and signals wake each other
-lock        one daemon a home
+lock        one daemon a home           upkeep     the journal kept whole and small
 """
 
 from edgeagent.daemon.daemon import Daemon

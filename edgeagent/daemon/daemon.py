@@ -11,7 +11,6 @@ import os
 import signal
 import threading
 import time
-from datetime import timedelta
 from types import FrameType
 
 import edgeagent
@@ -21,6 +20,7 @@ from edgeagent.daemon.crew import Crew, fingerprint
 from edgeagent.daemon.lock import held
 from edgeagent.daemon.status import agent_json, crew_json, model_json
 from edgeagent.daemon.supervisor import Supervisor
+from edgeagent.daemon.upkeep import Upkeep, journal_problems, open_journal
 from edgeagent.daemon.workers import Workers
 from edgeagent.errors import ConfigError, HomeError, NotFound
 from edgeagent.gate import Gate
@@ -28,7 +28,6 @@ from edgeagent.logs import LOGGER, log_to_file
 from edgeagent.runtime import Runtime, enqueue_manual, is_alive, utc_now
 from edgeagent.schema import Json, RunStatus, format_time
 from edgeagent.store import Store
-from edgeagent.tools.trash import empty_trash
 from edgeagent.triggers.alarms import Alarms
 from edgeagent.triggers.build import Surroundings, build_triggers, machine_zone
 from edgeagent.triggers.watching import Pace, Watching
@@ -60,7 +59,7 @@ class Daemon:
         self._runtime.home.create()
         with held(self._runtime.home.daemon_lock):
             file = log_to_file(self._runtime.home.log)
-            self.store = self._runtime.writer()
+            self.store = open_journal(self._runtime)
             try:
                 self._serve()
             finally:
@@ -109,7 +108,8 @@ class Daemon:
         self._workers.resize(self._runtime.config.daemon.workers)
         log.info("ready: %d agents, process %d", len(self._crew.agents), os.getpid())
         self._supervisor.ready()
-        self._keep_house()
+        with Upkeep(self.store, lambda: self._runtime.config.journal, self._runtime.home.trash, utc_now):
+            self._keep_house()
         self._supervisor.stopping()
         log.info("stopping")
         self._end_in_time()
@@ -139,9 +139,8 @@ class Daemon:
     # --- while it runs ------------------------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
-        """Until the stop: follows the files, tells the supervisor, unloads idle models, drops what is too old."""
+        """Until the stop: follows the files, tells the supervisor, unloads idle models."""
         mend_at = time.monotonic() + HOUSEKEEPING_SECONDS
-        prune_at = utc_now()
         rings = -1
         while not self._stop_asked:
             self._follow_files()
@@ -154,9 +153,6 @@ class Daemon:
             if time.monotonic() >= mend_at:
                 mend_at = time.monotonic() + HOUSEKEEPING_SECONDS
                 self._mend()
-            if utc_now() >= prune_at:
-                prune_at = utc_now() + timedelta(days=1)
-                self._prune()
             self._attention.wait(min(LOOK_SECONDS, self._supervisor.pulse or LOOK_SECONDS))
 
     def _follow_files(self) -> None:
@@ -203,15 +199,6 @@ class Daemon:
         except HomeError as error:
             log.error("%s", error.message)
 
-    def _prune(self) -> None:
-        journal = self._runtime.config.journal
-        try:
-            before = utc_now() - timedelta(seconds=journal.retention)
-            self.store.prune(before, journal.max_size)
-            empty_trash(self._runtime.home.trash, before)
-        except HomeError as error:
-            log.error("%s", error.message)
-
     def _status_line(self) -> str:
         try:
             counts = self.store.counts_open()
@@ -239,7 +226,7 @@ class Daemon:
 
     def status(self) -> Json:
         found = crew_json(self._crew, self.store)
-        problems = [*self._settings_problems, *found.pop("problems")]
+        problems = [*self._settings_problems, *found.pop("problems"), *journal_problems(self._runtime.home)]
         if not self._workers.are_alive:
             problems.append("a worker has died; restart the daemon")
         return {

@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeagent.errors import HomeError
+from edgeagent.errors import DamagedJournal, HomeError
 from edgeagent.schema import format_time
 
 Synchronous = Literal["full", "normal"]
@@ -91,8 +91,9 @@ class Database:
 
     @staticmethod
     def _prepare(connection: sqlite3.Connection, synchronous: Synchronous) -> None:
-        # Before the first page is written, else it does nothing. It lets retention give space back to the disk.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # Before the first page is written; later it does nothing but write. Lets retention give space back to the disk.
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -162,10 +163,35 @@ class Database:
 
     def vacuum(self) -> None:
         """Gives free pages back to the disk and empties the write-ahead log."""
+        with self._mutex, self._errors_in_words():
+            with self._file_lock():
+                # A page a step, and execute() takes one step where no row has columns; a script is run to its end.
+                self._connection.executescript("PRAGMA incremental_vacuum")
+            self.checkpoint()
+
+    def checkpoint(self) -> bool:
+        """Takes the write-ahead log into the file and empties it. False where a reader is in the way of that.
+
+        Waits for no reader: everyone who wants to write would wait as well.
+        """
         with self._mutex, self._errors_in_words(), self._file_lock():
-            # It works a page a step, and execute() takes one step where no row has columns; a script is run to its end.
-            self._connection.executescript("PRAGMA incremental_vacuum")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+            return not is_busy
+
+    def check(self) -> None:
+        """Reads the whole file (SQLite's quick_check). Raises DamagedJournal with the first fault."""
+        found = self.value("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise damaged(self.path, str(found))
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copies everything in one go, as it is at one moment. Those who write meanwhile are not held up."""
+        with self._mutex, self._errors_in_words():
+            self._connection.backup(target, pages=-1)
 
     def close(self) -> None:
         """Closes for good; a second call does nothing."""
@@ -223,8 +249,7 @@ class Database:
         if primary in _READ_ONLY:
             return HomeError(f"cannot open or write {self.path}: {error}", f"check who owns it: ls -l '{self.path}'")
         if primary in _DAMAGED:
-            hint = f"put it aside and start afresh: mv '{self.path}' '{self.path}.damaged'"
-            return HomeError(f"{self.path} is damaged or is not a database: {error}", hint)
+            return damaged(self.path, str(error))
         return None
 
     def _locked(self) -> HomeError:
@@ -264,6 +289,20 @@ def create_file(path: Path) -> None:
             raise _cannot_write(path, "is a folder" if path.is_dir() else "no permission") from None
     except OSError as error:
         raise _cannot_write(path, str(error.strerror)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in it last."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def damaged(path: Path, why: str) -> DamagedJournal:
+    hint = f"put it aside and start afresh: mv '{path}' '{path}.damaged'"
+    return DamagedJournal(f"{path} is damaged or is not a database: {' '.join(why.split())}", hint)
 
 
 def _open_lock_file(path: Path) -> int:

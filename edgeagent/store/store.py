@@ -41,6 +41,10 @@ class Store(TriggerState, Memory, Retention):
         """From the next transaction on."""
         self._db.set_synchronous(synchronous)
 
+    def check(self) -> None:
+        """Reads the whole file. Raises DamagedJournal with the first fault that is found."""
+        self._db.check()
+
     def close(self) -> None:
         self._db.close()
 
