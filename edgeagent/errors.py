@@ -6,6 +6,7 @@ EdgeagentError                 exit 1
 ├── ConfigError                exit 2: config.toml or an EDGEAGENT_ variable is wrong
 ├── DaemonNotRunning           exit 3
 ├── Denied                     exit 4: policy said no, or nobody was there to say yes
+│   └── Unauthorized           exit 4: who asks has not shown that they may
 ├── NotFound                   exit 5: no such agent, run, model ...
 ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
 │   └── DamagedJournal         exit 1: the database is damaged, or is none
@@ -78,6 +79,10 @@ class DaemonNotRunning(EdgeagentError):
 class Denied(EdgeagentError):
     exit_code = 4
     code = "denied"
+
+
+class Unauthorized(Denied):
+    code = "unauthorized"
 
 
 class NotFound(EdgeagentError):

@@ -13,6 +13,7 @@ from edgeagent.api.server import ApiServer
 from edgeagent.errors import AgentFileError, NotFound, Problem
 from edgeagent.schema import Event, Json, Outcome, RunStatus, Step, ToolCall
 from edgeagent.store import Store, open_store
+from edgeagent.triggers.webhook import Hooks
 
 
 def now() -> datetime:
@@ -24,6 +25,7 @@ class SmallBackend:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.hooks = Hooks()
         self.submitted: list[tuple[str, Json, str, bool]] = []
 
     @property

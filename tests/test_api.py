@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from api_world import STEPS, SmallBackend, served
 
-from edgeagent.api.app import ENDPOINTS, build_app
+from edgeagent.api.app import ENDPOINTS, HOOK, build_app
 from edgeagent.api.client import DaemonClient, _UnixConnection
 from edgeagent.api.server import ApiServer
 from edgeagent.api.wire import MAX_BODY, error_from_json, error_to_json, run_from_json
@@ -253,7 +253,7 @@ def test_the_openapi_document_describes_every_endpoint(world: World, tmp_path: P
     status, document = asked(tmp_path, "GET", "/openapi.json")
     assert status == 200
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert described == {(end.method, end.path) for end in ENDPOINTS}
+    assert described == {(end.method, end.path) for end in (*ENDPOINTS, HOOK)}
     submission = document["paths"]["/v1/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(submission["properties"]) == {"agent", "data", "trigger", "dry_run"}
     parameters = document["paths"]["/v1/runs"]["get"]["parameters"]

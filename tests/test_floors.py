@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edgeagent"
 
 FLOORS = {
     0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs"},
-    1: {"config", "agents"},
+    1: {"config", "agents", "secrets"},
     2: {"store", "model", "policy", "power"},
     3: {"tools"},
     4: {"loop", "prompt", "triggers"},

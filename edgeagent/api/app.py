@@ -23,6 +23,7 @@ from starlette.routing import Route
 from edgeagent import __version__
 from edgeagent.api.backend import Backend
 from edgeagent.api.documents import Described, openapi
+from edgeagent.api.hooks import METHODS, answer
 from edgeagent.api.wire import MAX_BODY, error_to_json, step_to_json
 from edgeagent.errors import (
     AgentFileError,
@@ -31,6 +32,7 @@ from edgeagent.errors import (
     EdgeagentError,
     HomeError,
     NotFound,
+    Unauthorized,
     UsageError,
 )
 from edgeagent.schema import Json, Run, RunStatus
@@ -44,6 +46,7 @@ _HTTP_STATUS: dict[type[EdgeagentError], int] = {
     UsageError: 400,
     ConfigError: 400,
     Denied: 403,
+    Unauthorized: 401,
     NotFound: 404,
     HomeError: 503,
 }
@@ -165,15 +168,20 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/runs/{id}/cancel", "End a run, or take it out of the queue.", _cancel),
     Endpoint("POST", "/v1/runs/{id}/retry", "Queue a run that did not end well once more.", _retry),
 )
+HOOK = Described("POST", "/hooks/{path}", "What a webhook trigger listens to; other methods will do.", status=202)
 
 
 def build_app(backend: Backend) -> Starlette:
     """The ASGI application. Streams that are open end when `app.state.is_stopping()` says so."""
 
     async def document(request: Request) -> Response:
-        return _json(openapi([endpoint.described() for endpoint in ENDPOINTS], __version__))
+        return _json(openapi([*(endpoint.described() for endpoint in ENDPOINTS), HOOK], __version__))
+
+    async def hook(request: Request) -> Response:
+        return _json(await answer(request, backend.hooks), 202)
 
     routes = [Route(end.path, _handler(end, backend), methods=[end.method]) for end in ENDPOINTS]
+    routes.append(Route("/hooks/{path:path}", hook, methods=[*METHODS]))
     handlers: dict[Any, Any] = {EdgeagentError: _on_error, HTTPException: _on_http_error, Exception: _on_fault}
     app = Starlette(routes=[*routes, Route("/openapi.json", document)], exception_handlers=handlers)
     app.state.is_stopping = lambda: False

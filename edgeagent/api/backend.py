@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from edgeagent.errors import EdgeagentError
 from edgeagent.schema import Json, RunStatus
 from edgeagent.store import Store
 
 
+class Hooks(Protocol):
+    """The webhooks that are open."""
+
+    def deliver(
+        self,
+        path: str,
+        *,
+        method: str,
+        headers: Mapping[str, str],
+        query: Mapping[str, str | list[str]],
+        body: bytes,
+        is_trusted: bool,
+    ) -> list[str]:
+        """The runs that a request makes. Raises NotFound, Unauthorized, UsageError, HomeError."""
+
+    def refuse(self, path: str, why: EdgeagentError) -> None:
+        """Notes what was refused before it could be delivered. Raises NotFound."""
+
+
 class Backend(Protocol):
+    @property
+    def hooks(self) -> Hooks: ...
+
     @property
     def store(self) -> Store:
         """The open journal."""

@@ -16,6 +16,7 @@ from edgeagent.errors import (
     NotFound,
     Problem,
     ToolError,
+    Unauthorized,
     UsageError,
 )
 from edgeagent.schema import Json, Run, RunStatus, Step, ToolCall, Usage, parse_time
@@ -25,7 +26,9 @@ MAX_BODY = 1_000_000
 
 _ERRORS: dict[str, type[EdgeagentError]] = {
     kind.code: kind
-    for kind in (UsageError, ConfigError, DaemonNotRunning, Denied, NotFound, HomeError, ModelError, ToolError)
+    for kind in (
+        *(UsageError, ConfigError, DaemonNotRunning, Denied, Unauthorized, NotFound, HomeError, ModelError, ToolError),
+    )
 }
 
 

@@ -27,10 +27,12 @@ from edgeagent.gate import Gate
 from edgeagent.logs import LOGGER, log_to_file
 from edgeagent.runtime import Runtime, enqueue_manual, is_alive, utc_now
 from edgeagent.schema import Json, RunStatus, format_time
+from edgeagent.secrets import GivenSecrets
 from edgeagent.store import Store
 from edgeagent.triggers.alarms import Alarms
 from edgeagent.triggers.build import Surroundings, build_triggers, machine_zone
 from edgeagent.triggers.watching import Pace, Watching
+from edgeagent.triggers.webhook import Hooks
 
 log = logging.getLogger("edgeagent.daemon")
 
@@ -52,6 +54,7 @@ class Daemon:
         self._reloads = Bell()
         self._started_at = utc_now()
         self._supervisor = Supervisor(runtime.environ)
+        self.hooks = Hooks()
         self.store: Store
 
     def serve(self) -> None:
@@ -82,6 +85,7 @@ class Daemon:
         from edgeagent.api.server import ApiServer
 
         self._take_signals()
+        self.store.unfollow()  # an agent that went meanwhile must not follow for ever
         if again := self.store.recover(utc_now(), is_alive):
             log.info("%d runs of an earlier daemon go on", len(again))
         self._watching = Watching(Pace(scan=self._runtime.config.daemon.scan_interval))
@@ -93,6 +97,9 @@ class Daemon:
             clock=utc_now,
             home_dir=self._runtime.home.user,
             local_zone=machine_zone(),
+            agents=lambda: self._crew.agents,
+            hooks=self.hooks,
+            secrets=GivenSecrets(self._runtime.environ),
         )
         self._crew = Crew(self.store, self._read_agents, lambda agent: build_triggers(agent, around))
         gate = Gate(self.store, lambda: self._runtime.config.power, self._runtime.models.shortage)

@@ -60,6 +60,7 @@ class Database:
         self.read_only = read_only
         self._busy_seconds = busy_seconds
         self._mutex = threading.RLock()
+        self._before_commit: Callable[[sqlite3.Connection], None] = lambda connection: None
         self._lock_file = -1 if read_only else _open_lock_file(path)
         try:
             with self._errors_in_words():
@@ -125,10 +126,15 @@ class Database:
             with self._file_lock():
                 yield from self._begin_and_commit()
 
+    def before_commit(self, act: Callable[[sqlite3.Connection], None]) -> None:
+        """`act` has the last word in every transaction from now on. It is handed the connection."""
+        self._before_commit = act
+
     def _begin_and_commit(self) -> Iterator[sqlite3.Connection]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
+            self._before_commit(self._connection)
             self._connection.execute("COMMIT")
         finally:
             # After a full disk SQLite may have rolled back by itself; then there is nothing left to undo.

@@ -160,6 +160,54 @@ def m0005_queue_terms(db: SqliteUtils) -> None:
         ) STRICT, WITHOUT ROWID""")
 
 
+@migrations()
+def m0006_more_triggers(db: SqliteUtils) -> None:
+    """Who follows whom, and how far each trigger has got in what it reads."""
+    db.execute("""
+        CREATE TABLE chains (
+            agent       TEXT NOT NULL,                 -- who follows
+            trigger_id  TEXT NOT NULL,
+            upstream    TEXT NOT NULL,                 -- whom
+            statuses    TEXT NOT NULL,                 -- JSON: after which ends
+            since_seq   INTEGER NOT NULL,              -- runs up to this one are settled matters
+            is_active   INTEGER NOT NULL,
+            PRIMARY KEY (upstream, agent, trigger_id)
+        ) STRICT, WITHOUT ROWID""")
+    # Emptied before every commit (chains.py), so that a run and what follows from its end are written together.
+    db.execute("""
+        CREATE TABLE endings (
+            run_id      TEXT NOT NULL,
+            agent       TEXT NOT NULL,
+            trigger_id  TEXT NOT NULL,
+            PRIMARY KEY (run_id, agent, trigger_id)
+        ) STRICT, WITHOUT ROWID""")
+    for name, moment in (("insert", "INSERT"), ("update", "UPDATE OF status")):
+        changed = "1" if name == "insert" else "NEW.status <> OLD.status"
+        db.execute(f"""
+            CREATE TRIGGER runs_end_{name} AFTER {moment} ON runs WHEN NEW.ended_at IS NOT NULL AND {changed} BEGIN
+                INSERT OR IGNORE INTO endings
+                SELECT NEW.id, agent, trigger_id FROM chains
+                 WHERE upstream = NEW.agent AND is_active
+                   AND NEW.status IN (SELECT value FROM json_each(statuses));
+            END""")
+    db.execute("""
+        CREATE TABLE bookmarks (
+            agent       TEXT NOT NULL,
+            trigger_id  TEXT NOT NULL,
+            place       TEXT NOT NULL,                 -- JSON, as the kind of trigger needs it
+            PRIMARY KEY (agent, trigger_id)
+        ) STRICT, WITHOUT ROWID""")
+    db.execute("""
+        CREATE TABLE messages (
+            agent       TEXT NOT NULL,
+            trigger_id  TEXT NOT NULL,
+            packet      INTEGER NOT NULL,              -- the id under which the broker may send it again
+            digest      TEXT NOT NULL,
+            event_key   TEXT NOT NULL,
+            PRIMARY KEY (agent, trigger_id, packet)
+        ) STRICT, WITHOUT ROWID""")
+
+
 def migrate(database: Database, version: int) -> None:
     """Brings the file to `version`, inside the transaction that the caller holds."""
     connection = database.raw

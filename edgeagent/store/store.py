@@ -17,7 +17,7 @@ from edgeagent.store.memory import Memory
 from edgeagent.store.retention import Retention
 from edgeagent.store.triggers import TriggerState
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """The number of migrations. It stands here so that opening an up-to-date file need not import them."""
 
 

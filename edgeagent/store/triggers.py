@@ -10,12 +10,12 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from edgeagent.schema import Event, RunStatus, format_time
-from edgeagent.store.queue import Queue
-from edgeagent.store.values import FileState, from_path, to_path, to_time
+from edgeagent.schema import Event, Json, RunStatus, format_time
+from edgeagent.store.chains import Chains
+from edgeagent.store.values import FileState, from_json, from_path, to_json, to_key, to_path, to_text, to_time
 
 
-class TriggerState(Queue):
+class TriggerState(Chains):
     def files(self, agent: str, trigger_id: str) -> dict[str, FileState]:
         """The files that the trigger has recorded as being there, by path."""
         rows = self._db.rows("SELECT * FROM files WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
@@ -124,6 +124,46 @@ class TriggerState(Queue):
                 [agent, trigger_id, format_time(scheduled_at)],
             )
             return self.enqueue(event, now=now, status=status, reason=reason) if event else None
+
+    def bookmark(self, agent: str, trigger_id: str) -> Json | None:
+        """How far the trigger has got in what it reads; None where it never read."""
+        place: Json | None = from_json(
+            self._db.value("SELECT place FROM bookmarks WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
+        )
+        return place
+
+    def set_bookmark(self, agent: str, trigger_id: str, place: Json) -> None:
+        """Goes with the events of what was read, in one `transaction`."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                """INSERT INTO bookmarks (agent, trigger_id, place) VALUES (?, ?, ?)
+                   ON CONFLICT DO UPDATE SET place = excluded.place""",
+                [agent, trigger_id, to_json(place)],
+            )
+
+    def run_of_key(self, agent: str, key: str) -> str | None:
+        """The run that an event's key has made."""
+        found: str | None = self._db.value(
+            "SELECT id FROM runs WHERE agent = ? AND event_key = ?", [agent, to_key(key)]
+        )
+        return found
+
+    def message_key(self, agent: str, trigger_id: str, packet: int, digest: str) -> str | None:
+        """The key of the event that this very message has made, where it came under this packet id before."""
+        found: str | None = self._db.value(
+            "SELECT event_key FROM messages WHERE agent = ? AND trigger_id = ? AND packet = ? AND digest = ?",
+            [agent, trigger_id, packet, digest],
+        )
+        return found
+
+    def record_message(self, event: Event, packet: int, digest: str, now: datetime) -> str | None:
+        """A message of a broker as an event, together with what tells it when it is sent again."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?)",
+                [event.agent, event.trigger_id, packet, digest, to_text(event.key)],
+            )
+            return self.enqueue(event, now=now)
 
 
 def _write_file(connection: sqlite3.Connection, agent: str, trigger_id: str, path: str, state: FileState) -> None:

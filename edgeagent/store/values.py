@@ -89,10 +89,14 @@ def describe(event: Event) -> str:
     data = event.data
     if event.trigger == "file":
         words = f"{data.get('change', '')} {data.get('name') or data.get('path', '')}".strip()
+    elif event.trigger == "agent":
+        words = f"{data.get('agent', '')} {data.get('status', '')}".strip()
+    elif event.trigger == "sqlite":
+        words = f"{data.get('change', '')} {data.get('table', '')}".strip()
     elif "scheduled_at" in data:
         words = f"due {_local(str(data['scheduled_at']))}"
     else:
-        names = ("topic", "name", "path", "run_id", "boot_id")
+        names = ("topic", "name", "path", "run_id", "boot_id", "method")
         words = next((str(data[name]) for name in names if data.get(name)), "")
     words = " ".join(to_text(words or event.trigger).split())
     words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeagent.secrets import Secrets
 from edgeagent.store import Store
 from edgeagent.triggers.alarms import Alarms
 from edgeagent.triggers.base import Trigger, TriggerState, WallClock
+from edgeagent.triggers.chain import ChainTrigger
 from edgeagent.triggers.file import FileTrigger
 from edgeagent.triggers.schedule import ScheduleTrigger
+from edgeagent.triggers.startup import StartupTrigger, boot_id
 from edgeagent.triggers.watching import Watching
+from edgeagent.triggers.webhook import Hooks, WebhookTrigger
 
 if TYPE_CHECKING:
     from edgeagent.agents import Agent
@@ -29,6 +34,11 @@ class Surroundings:
     home_dir: Path
     """What `~` stands for."""
     local_zone: tzinfo
+    agents: Callable[[], Collection[str]]
+    """The names of the agents that there are."""
+    hooks: Hooks
+    secrets: Secrets
+    boot_id: Callable[[], str] = boot_id
 
 
 def build_triggers(agent: Agent, around: Surroundings) -> list[Trigger]:
@@ -47,6 +57,12 @@ def _build(agent: str, settings: object, around: Surroundings) -> Trigger:
     if isinstance(settings, kinds.CronTrigger | kinds.EveryTrigger | kinds.AtTrigger):
         zone = around.local_zone
         return ScheduleTrigger(agent, settings, store=store, alarms=around.alarms, clock=clock, local_zone=zone)
+    if isinstance(settings, kinds.WebhookTrigger):
+        return WebhookTrigger(agent, settings, store=store, hooks=around.hooks, secrets=around.secrets, clock=clock)
+    if isinstance(settings, kinds.AgentTrigger):
+        return ChainTrigger(agent, settings, store=store, agents=around.agents)
+    if isinstance(settings, kinds.StartupTrigger):
+        return StartupTrigger(agent, settings.id, store=store, clock=clock, boot_id=around.boot_id)
     assert isinstance(settings, kinds.BaseTrigger)
     return Unavailable(agent, settings.id, str(getattr(settings, "trigger", "unknown")))
 
