@@ -14,6 +14,7 @@ EdgeagentError                 exit 1
 │   ├── ModelCancelled         the caller asked to stop
 │   ├── NotEnoughMemory        it would not fit; it may later
 │   └── PromptTooLong          the conversation does not fit
+├── SandboxError               exit 1: a command cannot be confined as it must be, so it does not run
 └── ToolError                  a tool call failed; becomes a result that the model sees
 """
 
@@ -112,6 +113,10 @@ class NotEnoughMemory(ModelError):
 
 class PromptTooLong(ModelError):
     code = "prompt_too_long"
+
+
+class SandboxError(EdgeagentError):
+    code = "sandbox"
 
 
 class ToolError(EdgeagentError):

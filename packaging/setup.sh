@@ -74,7 +74,7 @@ print(max(1, min(os.cpu_count() or 1, gigabytes)))
 PY
 }
 
-if [ -n "$(missing_packages)" ]; then install_packages; fi
+if [ -n "$(missing_packages)" ] || [ ! -x /usr/bin/bwrap ]; then install_packages; fi
 check_python
 
 stamp="$venv/.ready${extra:+-$extra}"

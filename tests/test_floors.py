@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgeagent"
 FLOORS = {
     0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs"},
     1: {"config", "agents", "secrets"},
-    2: {"store", "model", "policy", "power"},
+    2: {"store", "model", "policy", "power", "sandbox"},
     3: {"tools"},
     4: {"loop", "prompt", "triggers"},
     5: {"worker", "gate"},
