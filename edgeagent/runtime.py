@@ -11,21 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 from ulid import ULID
 
 from edgeagent.agents import Agent, LoadedAgents, load_agent, load_agents
-from edgeagent.agents.agent import ModelTable
 from edgeagent.config import Config, load_config
-from edgeagent.errors import EdgeagentError, NotEnoughMemory, NotFound, UsageError
+from edgeagent.errors import EdgeagentError, NotFound
 from edgeagent.home import Home, home_from_environment
 from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
-from edgeagent.model.client import HostModel, HostOptions, check_model_file
-from edgeagent.model.protocol import SAMPLING, Model, Sampling
-from edgeagent.model.script import ScriptModel, is_script
+from edgeagent.models import Models
 from edgeagent.schema import Event, Json, Run, Step, Terms
 from edgeagent.store import Opened, Store, open_checked, open_read_only, open_store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
@@ -54,93 +50,6 @@ def is_alive(owner: str) -> bool:
         return f"{psutil.Process(int(pid)).create_time():.2f}" == start
     except (ValueError, psutil.Error):
         return False
-
-
-@dataclass
-class Models:
-    """The models that agents use, each loaded in a process of its own when first asked."""
-
-    catalog: Catalog
-    config: Config
-    cache: Path
-    _loaded: dict[tuple[str, Path, HostOptions], HostModel] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def entry(self, agent: Agent | None) -> CatalogEntry:
-        """The model that the agent names, or the default one. Raises NotFound or UsageError."""
-        chosen = agent.model if agent and agent.model is not None else self.config.model.default
-        if isinstance(chosen, str):
-            return self.catalog.find(chosen, agent.path.parent if agent else None)
-        if chosen.endpoint is not None:
-            raise UsageError("this version cannot use a model behind an endpoint", "name a local model instead")
-        return self.catalog.find(chosen.file or chosen.name or "", agent.path.parent if agent else None)
-
-    def of(self, agent: Agent | None) -> Model:
-        """The agent's model. Nothing is loaded yet."""
-        entry = self.entry(agent)
-        if is_script(entry.path):
-            return ScriptModel(entry.path)
-        table = agent.model if agent and not isinstance(agent.model, str | None) else None
-        return self.of_entry(entry, table)
-
-    def of_entry(self, entry: CatalogEntry, table: ModelTable | None = None) -> HostModel:
-        """That model, with the settings of an agent's table where there is one."""
-        options = self._options(table)
-        with self._lock:
-            key = (entry.name, entry.path, options)
-            if key not in self._loaded:
-                self._loaded[key] = HostModel(entry.name, entry.path, options, self._sampling())
-            return self._loaded[key]
-
-    def _sampling(self) -> Sampling:
-        return Sampling(**{name: getattr(self.config.model, name) for name in SAMPLING})
-
-    def _options(self, table: ModelTable | None) -> HostOptions:
-        settings = self.config.model
-        given = {} if table is None else table.model_dump(exclude_none=True)
-
-        def chosen(name: str) -> Any:
-            return given.get(name, getattr(settings, name))
-
-        return HostOptions(
-            context=chosen("context"),
-            threads=chosen("threads"),
-            memory_reserve=settings.memory_reserve,
-            slots=settings.slots,
-            kv_type=chosen("kv_type"),
-            flash_attention=chosen("flash_attention"),
-            mmap=settings.mmap,
-            mlock=settings.mlock,
-            cache=str(self.cache),
-            states_disk=self.config.prefix_cache.max_size,
-            states_memory=self.config.prefix_cache.memory,
-        )
-
-    def shortage(self, agent: Agent) -> str | None:
-        """What the agent's model lacks to be loaded now, in words; None where it is loaded, or would fit."""
-        try:
-            model = self.of(agent)
-            if isinstance(model, HostModel) and model.process_id is None:
-                check_model_file(model.path, self.config.model.memory_reserve)
-        except NotEnoughMemory as error:
-            return error.message
-        except EdgeagentError:
-            return None  # the run will say what is wrong
-        return None
-
-    def loaded(self) -> list[HostModel]:
-        with self._lock:
-            return [model for model in self._loaded.values() if model.process_id is not None]
-
-    def close(self) -> None:
-        for model in self.loaded():
-            model.close()
-
-    def close_idle(self) -> None:
-        """Unloads what has not been used for `model.idle_unload`."""
-        if self.config.model.idle_unload:
-            for model in self.loaded():
-                model.close_if_idle(self.config.model.idle_unload)
 
 
 @dataclass

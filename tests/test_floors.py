@@ -21,7 +21,7 @@ FLOORS = {
     4: {"loop", "prompt", "triggers"},
     5: {"worker", "gate"},
     6: {"api"},
-    7: {"runtime"},
+    7: {"models", "runtime"},
     8: {"daemon"},
     9: {"cli"},
 }

@@ -186,8 +186,8 @@ def test_the_host_ends_when_the_daemon_is_gone(tmp_path: Path) -> None:
     [
         (b"", "not a GGUF"),
         (b"PK\x03\x04 a zip", "not a GGUF"),
-        (b"GGUF", "model host|cannot be loaded"),
-        (b"GGUF" + b"\xff" * 4000, "model host|cannot be loaded"),
+        (b"GGUF", "cut short"),
+        (b"GGUF" + b"\xff" * 4000, "damaged"),
     ],
 )
 def test_a_damaged_file_is_one_named_error(tmp_path: Path, content: bytes, message: str) -> None:
@@ -200,7 +200,7 @@ def test_a_damaged_file_is_one_named_error(tmp_path: Path, content: bytes, messa
 def test_a_truncated_model_is_one_named_error(tmp_path: Path) -> None:
     path = tmp_path / "half.gguf"
     path.write_bytes(POCKET.read_bytes()[: POCKET.stat().st_size // 2])
-    with pytest.raises(ModelError, match=r"half\.gguf|model host"):
+    with pytest.raises(ModelError, match=r"half\.gguf is cut short"):
         HostModel("half", path, HostOptions()).facts()
 
 

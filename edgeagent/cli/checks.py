@@ -196,14 +196,18 @@ def _check_disk(app: App) -> Iterator[Finding]:
 
 
 def _check_memory(app: App) -> Iterator[Finding]:
-    import psutil
+    from edgeagent.model.client import HostModel
+    from edgeagent.model.memory import available
 
-    free = psutil.virtual_memory().available
-    needed = (app.runtime.models.entry(None).size or 0) + app.runtime.config.model.memory_reserve
+    model = app.runtime.models.of(None)
+    if not isinstance(model, HostModel):
+        return  # nothing to load
+    free = available()
+    needed = model.need().total + model.options.memory_reserve
     if free >= needed:
         yield Finding("memory", "ok", f"{size(free)} free; the default model needs {size(needed)} with its reserve")
         return
-    hint = "lower model.memory_reserve in config.toml, or use a smaller model"
+    hint = "lower model.context or model.memory_reserve in config.toml, or use a smaller model"
     yield Finding("memory", "fail", f"{size(free)} free, and the default model needs {size(needed)}", hint)
 
 

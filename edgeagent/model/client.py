@@ -1,68 +1,62 @@
 """A local model as the daemon sees it: starts the model host when needed, talks to it, ends it when idle.
 
 Several turns may go on at a time. A host that dies fails the turns in hand with a ModelError and is started again for
-the next one. Refuses a model that is missing, no GGUF, or larger than the free memory before any process is started.
+the next one. Refuses a model that is missing, damaged, or larger than the free memory before any process is started.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import psutil
-
-from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory, NotFound
+from edgeagent.errors import ModelCancelled
+from edgeagent.model.header import Header, read_header
+from edgeagent.model.memory import Need, available, check_fits, need_of
 from edgeagent.model.process import POLL_SECONDS, Host
 from edgeagent.model.protocol import ChatRequest, ChatResult, Sampling
 from edgeagent.model.wire import HostOptions, request_to_json, result_from_json
 from edgeagent.schema import Json
 
-__all__ = ["HostModel", "HostOptions", "check_model_file"]
+__all__ = ["HostModel", "HostOptions"]
 
 USUAL = Sampling()
 CANCEL_SECONDS = 5.0
 """How long a cancelled turn may go on before the host is killed."""
 
 
-def check_model_file(path: Path, memory_reserve: int) -> None:
-    """Refuses what cannot be a usable model, with what is wrong and what to do.
-
-    Raises:
-        NotFound: no such file.
-        ModelError: not a GGUF, or not enough memory.
-    """
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        raise NotFound(f"model file {path} does not exist", "edgeagent models list") from None
-    except OSError as error:
-        raise ModelError(f"model file {path} cannot be read: {error.strerror}", "edgeagent models list") from error
-    if magic != b"GGUF":
-        raise ModelError(f"{path} is not a GGUF file", "edgeagent models list")
-    free = psutil.virtual_memory().available
-    if size + memory_reserve > free:
-        missing = (size + memory_reserve - free) / 1e6
-        raise NotEnoughMemory(
-            f"{path.name} needs {size / 1e6:.0f} MB and {memory_reserve / 1e6:.0f} MB must stay free:"
-            f" {missing:.0f} MB are missing",
-            "use a smaller model, or lower model.memory_reserve in config.toml",
-        )
+@contextlib.contextmanager
+def alone(model: HostModel, need: Need, stop: threading.Event) -> Iterator[None]:
+    """For a model that shares the memory with no other: refuses it where it does not fit into what is free now."""
+    check_fits(model.path.name, need, model.options.memory_reserve, available())
+    yield
 
 
 class HostModel:
-    """A local GGUF model, in a process of its own. Thread-safe."""
+    """A local GGUF model, in a process of its own. Thread-safe.
 
-    def __init__(self, name: str, path: Path, options: HostOptions, sampling: Sampling = USUAL) -> None:
+    Args:
+        sampling: how tokens are picked where a request does not say.
+        room: entered while the model is loaded; raises where there is not the memory that is needed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        options: HostOptions,
+        sampling: Sampling = USUAL,
+        room: Callable[[HostModel, Need, threading.Event], AbstractContextManager[None]] = alone,
+    ) -> None:
         self.name = name
-        self._sampling = sampling
+        self.sampling = sampling
+        self._room = room
+        self._header: tuple[tuple[int, int], Header] | None = None
         self.path = path
         self.options = options
         self._host: Host | None = None
@@ -81,6 +75,21 @@ class HostModel:
     @property
     def is_busy(self) -> bool:
         return self._turns > 0
+
+    def need(self) -> Need:
+        """The memory that it takes when loaded. NotFound or ModelError where the file is missing, damaged or none."""
+        return need_of(self.header(), self.options)
+
+    def header(self) -> Header:
+        """What the file says of itself; read again only when it was replaced."""
+        try:
+            found = self.path.stat()
+            state = (found.st_size, found.st_mtime_ns)
+        except OSError:
+            return read_header(self.path)  # says what is wrong
+        if self._header is None or self._header[0] != state:
+            self._header = (state, read_header(self.path))
+        return self._header[1]
 
     def facts(self) -> Json:
         """Loads the model if need be and says what it is."""
@@ -113,13 +122,13 @@ class HostModel:
             if self._host and self._host.is_alive:
                 return self._host
             self._drop()
-            check_model_file(self.path, self.options.memory_reserve)
-            self._host = Host(self.path, self.options)
-            try:
-                self._facts = self._host.loaded(stop)
-            except BaseException:
-                self._drop()
-                raise
+            with self._room(self, self.need(), stop):
+                self._host = Host(self.path, self.options)
+                try:
+                    self._facts = self._host.loaded(stop)
+                except BaseException:
+                    self._drop()
+                    raise
             return self._host
         finally:
             self._starting.release()
@@ -127,7 +136,7 @@ class HostModel:
     def _chat(
         self, host: Host, request: ChatRequest, stop: threading.Event, on_text: Callable[[str], None]
     ) -> ChatResult:
-        request = replace(request, **asdict(self._sampling.of(request)))
+        request = replace(request, **asdict(self.sampling.of(request)))
         number, answers = host.ask(request_to_json(request))
         cancelled_at = 0.0
         try:

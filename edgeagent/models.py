@@ -1,0 +1,149 @@
+"""The models in use: which one an agent means, and which of them are loaded at a time.
+
+Each local model has a process of its own. When another one is to be loaded and the memory does not hold both, the one
+used longest ago goes first; one with turns in hand is waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeagent.agents import Agent
+from edgeagent.agents.agent import ModelTable
+from edgeagent.config import Config
+from edgeagent.errors import EdgeagentError, ModelCancelled, NotEnoughMemory, UsageError
+from edgeagent.model.catalog import Catalog, CatalogEntry
+from edgeagent.model.client import HostModel, HostOptions
+from edgeagent.model.memory import Need, available, check_fits
+from edgeagent.model.protocol import SAMPLING, Model, Sampling
+from edgeagent.model.script import ScriptModel, is_script
+
+WAIT_SECONDS = 0.1
+"""Pause before looking again whether a model has no turn in hand any more."""
+
+
+@dataclass
+class Models:
+    """The models that agents use, each loaded in a process of its own when first asked. Thread-safe."""
+
+    catalog: Catalog
+    config: Config
+    cache: Path
+    _known: dict[tuple[str, Path, HostOptions], HostModel] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _loading: threading.Lock = field(default_factory=threading.Lock)
+
+    def entry(self, agent: Agent | None) -> CatalogEntry:
+        """The model that the agent names, or the default one. Raises NotFound or UsageError."""
+        chosen = agent.model if agent and agent.model is not None else self.config.model.default
+        if isinstance(chosen, str):
+            return self.catalog.find(chosen, agent.path.parent if agent else None)
+        if chosen.endpoint is not None:
+            raise UsageError("this version cannot use a model behind an endpoint", "name a local model instead")
+        return self.catalog.find(chosen.file or chosen.name or "", agent.path.parent if agent else None)
+
+    def of(self, agent: Agent | None) -> Model:
+        """The agent's model. Nothing is loaded yet."""
+        entry = self.entry(agent)
+        if is_script(entry.path):
+            return ScriptModel(entry.path)
+        table = agent.model if agent and not isinstance(agent.model, str | None) else None
+        return self.of_entry(entry, table)
+
+    def of_entry(self, entry: CatalogEntry, table: ModelTable | None = None) -> HostModel:
+        """That model, with the settings of an agent's table where there is one."""
+        key = (entry.name, entry.path, self._options(table))
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = HostModel(*key, room=self._room)
+            self._known[key].sampling = self._sampling()  # the settings may have been read again
+            return self._known[key]
+
+    def _sampling(self) -> Sampling:
+        return Sampling(**{name: getattr(self.config.model, name) for name in SAMPLING})
+
+    def _options(self, table: ModelTable | None) -> HostOptions:
+        settings = self.config.model
+        given = {} if table is None else table.model_dump(exclude_none=True)
+
+        def chosen(name: str) -> Any:
+            return given.get(name, getattr(settings, name))
+
+        return HostOptions(
+            context=chosen("context"),
+            threads=chosen("threads"),
+            memory_reserve=settings.memory_reserve,
+            slots=settings.slots,
+            kv_type=chosen("kv_type"),
+            flash_attention=chosen("flash_attention"),
+            mmap=settings.mmap,
+            mlock=settings.mlock,
+            cache=str(self.cache),
+            states_disk=self.config.prefix_cache.max_size,
+            states_memory=self.config.prefix_cache.memory,
+        )
+
+    # --- memory -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _room(self, model: HostModel, need: Need, stop: threading.Event) -> Iterator[None]:
+        """While a model is loaded: no other one is, and there is room for it.
+
+        Raises:
+            NotEnoughMemory: there is too little even when all others are unloaded.
+            ModelCancelled: `stop` was set while another load, or a turn of another model, was waited for.
+        """
+        while not self._loading.acquire(timeout=WAIT_SECONDS):
+            if stop.is_set():
+                raise ModelCancelled("cancelled")
+        try:
+            self._make_room(model, need, stop)
+            yield
+        finally:
+            self._loading.release()
+
+    def _make_room(self, model: HostModel, need: Need, stop: threading.Event) -> None:
+        """Unloads other models, those used longest ago first, until there is room for this one."""
+        while True:
+            try:
+                return check_fits(model.path.name, need, model.options.memory_reserve, available())
+            except NotEnoughMemory:
+                others = [other for other in self.loaded() if other is not model]
+                if not others:
+                    raise
+            others.sort(key=lambda other: other.used_at)
+            if not any(other.close_if_idle(0) for other in others) and stop.wait(WAIT_SECONDS):
+                raise ModelCancelled("cancelled")
+
+    def shortage(self, agent: Agent) -> str | None:
+        """What the agent's model lacks to be loaded now, in words; None where it is loaded, or would fit once the
+        others were unloaded."""
+        try:
+            model = self.of(agent)
+            if isinstance(model, HostModel) and model.process_id is None:
+                free = available() + sum(other.need().total for other in self.loaded())
+                check_fits(model.path.name, model.need(), model.options.memory_reserve, free)
+        except NotEnoughMemory as error:
+            return error.message
+        except EdgeagentError:
+            return None  # the run will say what is wrong
+        return None
+
+    def loaded(self) -> list[HostModel]:
+        with self._lock:
+            return [model for model in self._known.values() if model.process_id is not None]
+
+    def close(self) -> None:
+        for model in self.loaded():
+            model.close()
+
+    def close_idle(self) -> None:
+        """Unloads what has not been used for `model.idle_unload`."""
+        if self.config.model.idle_unload:
+            for model in self.loaded():
+                model.close_if_idle(self.config.model.idle_unload)
