@@ -206,10 +206,19 @@ class SqliteTrigger(BaseTrigger):
     """A row in a table of a SQLite file; `cursor` is the column that grows."""
 
     trigger: Literal["sqlite"]
-    database: Words
+    database: Annotated[Text, AfterValidator(check_watch)]
     table: Words
     change: Annotated[tuple[RowChange, ...], AfterValidator(not_empty), BeforeValidator(as_list)] = ("insert",)
     cursor: Words = "rowid"
+
+    def file(self, home_dir: Path) -> Path:
+        """The database with `~` expanded and symlinks resolved."""
+        return resolve(self.database, home_dir)
+
+    @property
+    def needs_outbox(self) -> bool:
+        """Whether SQLite must note the changes: without a note, only a new row leaves a trace."""
+        return set(self.change) != {"insert"}
 
 
 class AgentTrigger(BaseTrigger):

@@ -165,8 +165,13 @@ def validate(app: App, names: Sequence[str], as_json: bool) -> int:
 def enable(app: App, name: str, as_json: bool) -> None:
     """Let an agent run by its triggers again.
 
-    What came while it was disabled is found as after any other pause of the daemon.
+    What came while it was disabled is found as after any other pause of the daemon. For a sqlite trigger that wants
+    changes or deletions, this puts a table and SQLite triggers into that database.
     """
+    from edgeagent.triggers.outbox import install_for
+
+    for database in install_for(app.runtime.agent(name), app.home.user):
+        app.note(f"changes are noted in {database} from now on")
     _switch(app, name, True, as_json)
 
 
@@ -178,8 +183,13 @@ def disable(app: App, name: str, as_json: bool) -> None:
     """Switch an agent off until it is enabled.
 
     Its triggers end, and its runs that are queued wait; the run in hand goes on. By hand it can still be run.
+    What `enable` has put into the databases of others is taken out again.
     """
+    from edgeagent.triggers.outbox import remove_for
+
     _switch(app, name, False, as_json)
+    for database in remove_for(app.runtime.agent(name), app.home.user):
+        app.note(f"changes are no longer noted in {database}")
 
 
 def _switch(app: App, name: str, is_enabled: bool, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from edgeagent.triggers.chain import ChainTrigger
 from edgeagent.triggers.file import FileTrigger
 from edgeagent.triggers.schedule import ScheduleTrigger
 from edgeagent.triggers.startup import StartupTrigger, boot_id
+from edgeagent.triggers.table import TableTrigger
 from edgeagent.triggers.watching import Watching
 from edgeagent.triggers.webhook import Hooks, WebhookTrigger
 
@@ -59,6 +60,8 @@ def _build(agent: str, settings: object, around: Surroundings) -> Trigger:
         return ScheduleTrigger(agent, settings, store=store, alarms=around.alarms, clock=clock, local_zone=zone)
     if isinstance(settings, kinds.WebhookTrigger):
         return WebhookTrigger(agent, settings, store=store, hooks=around.hooks, secrets=around.secrets, clock=clock)
+    if isinstance(settings, kinds.SqliteTrigger):
+        return TableTrigger(agent, settings, home_dir=around.home_dir, store=store, clock=clock)
     if isinstance(settings, kinds.AgentTrigger):
         return ChainTrigger(agent, settings, store=store, agents=around.agents)
     if isinstance(settings, kinds.StartupTrigger):
