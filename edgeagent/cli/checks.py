@@ -155,7 +155,7 @@ def _check_answer(app: App) -> Iterator[Finding]:
     alarm.start()
     began = time.monotonic()
     try:
-        model.facts()
+        facts = model.facts()
         loaded = time.monotonic() - began
         request = ChatRequest(
             (Message("system", "You file documents."), Message("user", "event: manual")), max_tokens=8
@@ -169,6 +169,7 @@ def _check_answer(app: App) -> Iterator[Finding]:
         model.close()
     spent = f"loaded in {seconds(loaded)}, {result.output_tokens} tokens in {seconds(result.seconds)}"
     yield Finding("answer", "ok", f"{model.name} {spent}; llama.cpp is built, so cmake is not needed any more")
+    yield Finding("confined", "ok", f"taken from the model's process: {facts['taken_from_it']}")
 
 
 def _check_inotify(app: App) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ does, so it never outlives the daemon.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgeagent.errors import EdgeagentError
+from edgeagent.model.confine import confine
 from edgeagent.model.protocol import ChatResult
 from edgeagent.model.wire import HostOptions, request_from_json, result_to_json
 from edgeagent.schema import Json
@@ -80,19 +82,31 @@ class _Pipe:
                 self.fail(number, error)
 
 
+def _cache(options: HostOptions) -> Path | None:
+    """The only folder that the host may write to; made now, since it cannot be made later."""
+    if not options.cache:
+        return None
+    folder = Path(options.cache)
+    with contextlib.suppress(OSError):  # then nothing is kept
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def main() -> None:
     # llama.cpp may print to descriptor 1; the pipe moves to one of its own.
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     pipe = _Pipe(sys.stdin, sink)
-    from edgeagent.model.loading import load  # heavy: llama.cpp
+    options = HostOptions.from_json(sys.argv[2])
+    confined = confine(_cache(options))
+    from edgeagent.model.loading import load  # heavy: llama.cpp; numpy, which may start threads
 
     try:
-        engine = load(Path(sys.argv[1]), HostOptions.from_json(sys.argv[2]))
+        engine = load(Path(sys.argv[1]), options)
     except EdgeagentError as error:
         pipe.fail(0, error)
         os._exit(1)  # llama.cpp's own clean-up may crash after a failed load
-    pipe.send({"op": "ready", "facts": engine.facts()})
+    pipe.send({"op": "ready", "facts": engine.facts() | {"taken_from_it": confined}})
     threading.Thread(target=pipe.read, args=(engine,), daemon=True).start()
     engine.serve()
 

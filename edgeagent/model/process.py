@@ -154,4 +154,5 @@ class Host:
 
 def _child_environment() -> dict[str, str]:
     """Nothing of the daemon's environment but what Python needs to find itself and its packages."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONUTF8": "1"}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return kept | {"PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy is not what computes
