@@ -138,6 +138,13 @@ class TelemetrySettings(Model):
     metrics: Flag = Field(default=True, description="Whether /metrics is served.")
 
 
+class SecretsSettings(Model):
+    backend: Literal["keyring", "file", "none"] = Field(
+        default="keyring",
+        description="Where `edgeagent secrets` keeps them: the desktop's keyring, an encrypted file, or nowhere.",
+    )
+
+
 def _mcp_names(value: Any) -> Any:
     for name in value if isinstance(value, dict) else ():
         if not _MCP_NAME.fullmatch(name):
@@ -156,6 +163,7 @@ class Config(Model):
     power: PowerSettings = PowerSettings()
     mcp: Annotated[dict[str, McpServer], BeforeValidator(_mcp_names)] = Field(default_factory=dict)
     telemetry: TelemetrySettings = TelemetrySettings()
+    secrets: SecretsSettings = SecretsSettings()
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {

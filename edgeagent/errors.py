@@ -10,6 +10,7 @@ EdgeagentError                 exit 1
 ├── NotFound                   exit 5: no such agent, run, model ...
 ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
 │   └── DamagedJournal         exit 1: the database is damaged, or is none
+├── SecretError                exit 1: a secret cannot be read or kept
 ├── ModelError                 exit 1: the model cannot be loaded or its host died
 │   ├── ModelCancelled         the caller asked to stop
 │   ├── NotEnoughMemory        it would not fit; it may later
@@ -97,6 +98,10 @@ class HomeError(EdgeagentError):
 
 class DamagedJournal(HomeError):
     code = "damaged_journal"
+
+
+class SecretError(EdgeagentError):
+    code = "secret"
 
 
 class ModelError(EdgeagentError):

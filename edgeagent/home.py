@@ -52,6 +52,20 @@ class Home:
         """The databases, and their logs, that were put aside as damaged (see store/damage.py)."""
         return tuple(sorted(self.database.parent.glob(f"{self.database.name}.damaged-*")))
 
+    @property
+    def secrets_file(self) -> Path:
+        """The encrypted file, where the settings want one."""
+        return self.database.with_name("secrets.enc")
+
+    @property
+    def secrets_key(self) -> Path:
+        return self.database.with_name("secrets.key")
+
+    @property
+    def secret_names(self) -> Path:
+        """The names of what the keyring holds."""
+        return self.database.with_name("secrets.names")
+
     def create(self) -> None:
         """Makes the folders that are missing, for this user only. HomeError names the one that cannot be used."""
         parents = (self.config_file.parent, self.database.parent)
@@ -65,7 +79,8 @@ class Home:
         beside = tuple(self.database.with_name(self.database.name + suffix) for suffix in _BESIDE_DATABASE)
         beside += self.damaged_databases()
         folders = (self.agents, self.skills, self.models, self.cache, self.run, self.trash)
-        return (self.config_file, self.database, *beside, self.daemon_lock, self.api_token, *folders)
+        secrets = (self.api_token, self.secrets_file, self.secrets_key, self.secret_names)
+        return (self.config_file, self.database, *beside, self.daemon_lock, *secrets, *folders)
 
 
 def home_from_environment(environ: Mapping[str, str]) -> Home:

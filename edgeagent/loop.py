@@ -227,7 +227,7 @@ class AgentLoop:
         self.messages.append(Message("tool", result.text, name=call.name))
 
     def _policy(self, spec: ToolSpec, plan: Plan) -> Decision:
-        return decide(spec, plan.reads, plan.writes, self.policy, plan.hosts)
+        return decide(spec, plan.reads, plan.writes, self.policy, plan.hosts, plan.secrets)
 
     def _decide(self, spec: ToolSpec, plan: Plan, call: ToolCall) -> Decision:
         decision = self._policy(spec, plan)

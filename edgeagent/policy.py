@@ -7,8 +7,8 @@ tools make sure at the moment of use that they still mean the same place.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ _ASKS_NOBODY = frozenset({"remember", "notify"})
 class AgentPolicy:
     """The part of an agent's file that policy needs. Roots are resolved; a write root can be read too.
 
-    `network` holds `host:port` in lower case.
+    `network` holds `host:port` in lower case, `secrets` the names that each tool may use.
     """
 
     read_roots: tuple[Path, ...] = ()
@@ -30,12 +30,19 @@ class AgentPolicy:
     approval: Literal["never", "on-write", "always"] = "on-write"
     approve: frozenset[str] = frozenset()
     network: frozenset[str] = frozenset()
+    secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def decide(
-    spec: ToolSpec, reads: Sequence[Path], writes: Sequence[Path], policy: AgentPolicy, hosts: Sequence[str] = ()
+    spec: ToolSpec,
+    reads: Sequence[Path],
+    writes: Sequence[Path],
+    policy: AgentPolicy,
+    hosts: Sequence[str] = (),
+    secrets: Sequence[str] = (),
 ) -> Decision:
-    """Allow, ask or deny a call of `spec` that would read `reads`, write `writes` (all resolved) and reach `hosts`."""
+    """Allow, ask or deny a call of `spec` that would read `reads`, write `writes` (all resolved), reach `hosts` and use
+    `secrets`."""
     for path in writes:
         if not is_within(path, policy.write_roots):
             return Decision("deny", f"may not write {_shown(path)}")
@@ -45,11 +52,14 @@ def decide(
     for host in hosts:
         if host not in policy.network:
             return Decision("deny", f"may not reach {host}")
+    for name in secrets:
+        if name not in policy.secrets.get(spec.name, ()):
+            return Decision("deny", f"may not use the secret {name}")
     if spec.name in policy.approve:
         return Decision("ask", f"{spec.name} always asks")
     if policy.approval == "always":
         return Decision("ask", "every call asks")
-    if policy.approval == "on-write" and _changes_something(spec, writes):
+    if policy.approval == "on-write" and _changes_something(spec, writes, hosts):
         return Decision("ask", f"{spec.name} changes something")
     return Decision("allow", "within the grants")
 
@@ -59,7 +69,10 @@ def is_within(path: Path, roots: Iterable[Path]) -> bool:
     return any(path.is_relative_to(root) for root in roots)
 
 
-def _changes_something(spec: ToolSpec, writes: Sequence[Path]) -> bool:
+def _changes_something(spec: ToolSpec, writes: Sequence[Path], hosts: Sequence[str]) -> bool:
+    """By what the call may do; what a skill or a server says of its own tools does not count."""
+    if spec.origin:
+        return bool(writes or hosts)
     return bool(writes) or not (spec.read_only or spec.name in _ASKS_NOBODY)
 
 

@@ -22,7 +22,9 @@ from edgeagent.home import Home, home_from_environment
 from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
 from edgeagent.models import Models
+from edgeagent.redaction import Redactor
 from edgeagent.schema import Event, Json, Run, Step, Terms
+from edgeagent.secrets import NO_BACKEND, EncryptedFile, GivenSecrets, Keyring, Place, SecretChain
 from edgeagent.store import Opened, Store, open_checked, open_read_only, open_store
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
@@ -36,6 +38,17 @@ def open_runtime(environ: Mapping[str, str]) -> Runtime:
     """Reads the settings; makes no folder and opens no database. Raises ConfigError."""
     home = home_from_environment(environ)
     return Runtime(home, load_config(home, environ), Catalog(home.models), Toolbox(builtin_tools()), environ)
+
+
+def open_secrets(home: Home, config: Config, environ: Mapping[str, str], redactor: Redactor) -> SecretChain:
+    """The places where secrets are, as the settings say. Looks into none of them."""
+    given = GivenSecrets(environ)
+    place: Place | None = None
+    if config.secrets.backend == "keyring":
+        place = Keyring(f"edgeagent ({home.database.parent})", home.secret_names, environ)
+    elif config.secrets.backend != NO_BACKEND:
+        place = EncryptedFile(home.secrets_file, home.secrets_key, given)
+    return SecretChain(given, place, redactor)
 
 
 def owner_name(kind: str) -> str:
@@ -62,10 +75,13 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self.models = Models(self.catalog, self.config, self.home.cache)
+        self.redactor = Redactor()
+        self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
 
     def reload_config(self) -> None:
         """Reads the settings again. Raises ConfigError; then those before stay."""
         self.config = self.models.config = load_config(self.home, self.environ)
+        self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
 
     def load_agents(self, disabled: frozenset[str] | None = None) -> LoadedAgents:
         """The agents of the home. `disabled` are those that a person switched off; None: as the journal has it."""
@@ -129,6 +145,8 @@ class Runtime:
             clock=utc_now,
             load=lambda path: self.agent(str(path)),
             obstacle=obstacle,
+            secret=lambda name: self.secrets.secret(name),
+            redactor=self.redactor,
         )
 
     def check_model(self, agent: Agent) -> CatalogEntry:

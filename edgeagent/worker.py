@@ -11,15 +11,16 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from edgeagent.agents import Agent
-from edgeagent.errors import EdgeagentError, HomeError, ModelError, NotEnoughMemory, NotFound
+from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, NotEnoughMemory, NotFound
 from edgeagent.loop import AgentLoop, Approve, Begun, nobody
 from edgeagent.model.protocol import Model
 from edgeagent.policy import AgentPolicy
+from edgeagent.redaction import Redactor
 from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.base import Plan, ToolContext
@@ -52,6 +53,10 @@ class _Notes:
         return self.store.recall(self.agent, query, limit)
 
 
+def _no_secrets(name: str) -> str:
+    raise NotFound(f"the secret {name} is not set")
+
+
 @dataclass(frozen=True, slots=True)
 class _Journal:
     """Writes a run's steps as they happen, and tells whoever watches."""
@@ -59,11 +64,14 @@ class _Journal:
     store: Store
     run_id: str
     on_step: Callable[[Step], None]
+    redactor: Redactor
 
     def started(self, n: int, call: ToolCall, plan: Json) -> None:
-        self.store.record_step_started(self.run_id, n, "tool", call.name, call.arguments, plan)
+        hide = self.redactor.json
+        self.store.record_step_started(self.run_id, n, "tool", call.name, hide(call.arguments), hide(plan))
 
     def ended(self, step: Step) -> None:
+        step = hidden(step, self.redactor)
         self.store.record_step(self.run_id, step)
         self.on_step(step)
 
@@ -79,6 +87,8 @@ class Worker:
         owner: who claims; must differ between processes.
         load: reads the agent in a file, for runs that were asked for by path.
         obstacle: why an agent may not run for now (power, heat, memory), in words; None where it may.
+        secret: looks up the value of a secret.
+        redactor: hides the values of those that were looked up, in whatever is recorded or told to a model.
     """
 
     store: Store
@@ -91,6 +101,8 @@ class Worker:
     load: Callable[[Path], Agent]
     obstacle: Callable[[Agent], str | None] = lambda agent: None
     random: random.Random = field(default_factory=random.Random)
+    secret: Callable[[str], str] = _no_secrets
+    redactor: Redactor = field(default_factory=Redactor)
 
     @property
     def _is_foreground(self) -> bool:
@@ -204,8 +216,9 @@ class Worker:
                 approval=agent.approval,
                 approve=frozenset(agent.approve),
                 network=frozenset(host.lower() for host in agent.grants.network),
+                secrets=_bound(agent),
             ),
-            record=_Journal(self.store, run.id, on_step),
+            record=_Journal(self.store, run.id, on_step, self.redactor),
             stop=stop,
             approve=approve,
             may_act=lambda: self._may_act(agent),
@@ -245,7 +258,15 @@ class Worker:
             step=n,
             now=self.clock,
             network=frozenset(host.lower() for host in agent.grants.network),
+            secret=lambda tool, name: self._secret(agent, tool, name),
+            redact=self.redactor.text,
         )
+
+    def _secret(self, agent: Agent, tool: str, name: str) -> str:
+        """The value, fetched at this moment, for a tool that the agent's file binds it to."""
+        if name not in _bound(agent).get(tool, ()):
+            raise Denied(f"{tool} may not use the secret {name}")
+        return self.secret(name)
 
     def _end(self, run: Run, agent: Agent, outcome: Outcome, model: Model | None, stop: threading.Event) -> None:
         """Writes the end; or puts the run back when the daemon stops, or when another attempt may help."""
@@ -266,9 +287,14 @@ class Worker:
                 "run %s of %s is tried again in %.0f s: %s", run.id, run.agent, pause, outcome.error, extra=told
             )
             return
+        outcome = self._hidden(outcome)
         self.store.finish(run.id, outcome, self.clock(), model.name if model else None)
         words = f" ({outcome.reason}): {outcome.error}" if outcome.reason else ""
         log.info("run %s of %s ended %s%s", run.id, run.agent, outcome.status.value, words, extra=told)
+
+    def _hidden(self, outcome: Outcome) -> Outcome:
+        error = None if outcome.error is None else self.redactor.text(outcome.error)
+        return replace(outcome, output=self.redactor.json(outcome.output), error=error)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds until the next attempt."""
@@ -292,6 +318,25 @@ class Worker:
                     is_told = True
                 if stop.wait(REWRITE_SECONDS):
                     return
+
+
+def hidden(step: Step, redactor: Redactor) -> Step:
+    """The step without the values of secrets."""
+    hide = redactor.text
+    return replace(
+        step,
+        name=hide(step.name),
+        result=hide(step.result),
+        error=hide(step.error),
+        reasoning=hide(step.reasoning),
+        arguments=redactor.json(step.arguments),
+        calls=tuple(ToolCall(call.name, redactor.json(call.arguments)) for call in step.calls),
+    )
+
+
+def _bound(agent: Agent) -> dict[str, frozenset[str]]:
+    """The secrets that the agent's file binds to each tool."""
+    return {tool: frozenset(names) for tool, names in agent.grants.secrets.items()}
 
 
 class _Watcher:

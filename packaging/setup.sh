@@ -34,6 +34,12 @@ missing_packages() {
     command -v make >/dev/null || command -v ninja >/dev/null || printf 'make\n'
 }
 
+# What the tests need beyond that.
+missing_test_packages() {
+    command -v dbus-run-session >/dev/null || printf 'dbus\n'
+    command -v gnome-keyring-daemon >/dev/null || printf 'gnome-keyring\n'
+}
+
 install_packages() {
     if [ "$packages" = --packages ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing: $(xargs < packaging/debian-packages.txt)"
@@ -74,7 +80,7 @@ print(max(1, min(os.cpu_count() or 1, gigabytes)))
 PY
 }
 
-if [ -n "$(missing_packages)" ] || [ ! -x /usr/bin/bwrap ]; then install_packages; fi
+if [ -n "$(missing_packages)$(missing_test_packages)" ] || [ ! -x /usr/bin/bwrap ]; then install_packages; fi
 check_python
 
 stamp="$venv/.ready${extra:+-$extra}"

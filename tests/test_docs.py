@@ -174,4 +174,10 @@ def test_every_link_and_file_that_is_named_leads_somewhere(page: str) -> None:
 def test_the_packages_to_install_are_those_that_set_up_looks_for() -> None:
     needed = (ROOT / "packaging" / "debian-packages.txt").read_text("utf-8").split()
     line = next(quoted.line for quoted in shell_lines() if "apt install" in quoted.line)
-    assert sorted(line.split()[3:]) == needed
+    for_tests = re.findall(r"printf '([\w-]+)\\n'", _function("missing_test_packages"))
+    assert sorted([*line.split()[3:], *for_tests]) == needed
+
+
+def _function(name: str) -> str:
+    """The text of a function of packaging/setup.sh."""
+    return (ROOT / "packaging" / "setup.sh").read_text("utf-8").partition(f"\n{name}() {{\n")[2].partition("\n}\n")[0]

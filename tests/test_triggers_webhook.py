@@ -171,7 +171,7 @@ def test_an_unknown_path_is_not_found_and_so_is_one_that_was_closed(door: Door) 
 
 def test_a_secret_that_is_missing_is_told_to_both_sides(door: Door) -> None:
     trigger = door.listen(secret="NOWHERE")
-    assert trigger.state().condition == "error" and "EDGEAGENT_SECRET_NOWHERE" in trigger.state().text
+    assert trigger.state().condition == "error" and "edgeagent secrets set NOWHERE" in trigger.state().text
     status, told = door.ask(body=b"x", X_Signature_256=signed(b"x"))
     assert status == 503 and "NOWHERE" in told["error"]["message"]
 

@@ -15,6 +15,7 @@ from edgeagent.errors import (
     ModelError,
     NotFound,
     Problem,
+    SecretError,
     ToolError,
     Unauthorized,
     UsageError,
@@ -27,7 +28,8 @@ MAX_BODY = 1_000_000
 _ERRORS: dict[str, type[EdgeagentError]] = {
     kind.code: kind
     for kind in (
-        *(UsageError, ConfigError, DaemonNotRunning, Denied, Unauthorized, NotFound, HomeError, ModelError, ToolError),
+        *(UsageError, ConfigError, DaemonNotRunning, Denied, Unauthorized, NotFound),
+        *(HomeError, SecretError, ModelError, ToolError),
     )
 }
 

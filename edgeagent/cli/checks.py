@@ -14,7 +14,7 @@ from typing import Literal
 
 from edgeagent.cli.app import App
 from edgeagent.cli.words import seconds, size
-from edgeagent.errors import EdgeagentError, ModelError
+from edgeagent.errors import EdgeagentError, ModelError, SecretError
 from edgeagent.schema import Message
 
 MOST_WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
@@ -212,6 +212,30 @@ def _check_memory(app: App) -> Iterator[Finding]:
     yield Finding("memory", "fail", f"{size(free)} free, and the default model needs {size(needed)}", hint)
 
 
+def _check_secrets(app: App) -> Iterator[Finding]:
+    """Where they are kept. A place that cannot be used is a fault only where an agent wants a secret."""
+    runtime = app.runtime
+    wanted = {
+        name
+        for agent in runtime.load_agents().agents.values()
+        for names in agent.grants.secrets.values()
+        for name in names
+    }
+    missing = sorted(wanted - runtime.secrets.given.names().keys())
+    try:
+        told = runtime.secrets.about()
+        missing = sorted(wanted - {stored.name for stored in runtime.secrets.stored()})
+    except SecretError as error:
+        yield Finding("secrets", "fail" if missing else "warn", error.message, error.hint)
+        return
+    if missing:
+        yield Finding(
+            "secrets", "warn", f"{told}; not set: {', '.join(missing)}", f"edgeagent secrets set {missing[0]}"
+        )
+        return
+    yield Finding("secrets", "ok", told)
+
+
 def _check_socket(app: App) -> Iterator[Finding]:
     daemon = app.daemon_if_any()
     if daemon is None:
@@ -239,5 +263,6 @@ _CHECKS: tuple[tuple[str, Callable[[App], Iterator[Finding]]], ...] = (
     ("inotify", _check_inotify),
     ("disk", _check_disk),
     ("memory", _check_memory),
+    ("secrets", _check_secrets),
     ("daemon", _check_socket),
 )

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tools": ("tools:tools", "What agents can be allowed to do."),
     "models": ("models:models", "The models on this device."),
     "backup": ("backup:backup", "Copy the journal, also while the daemon runs."),
+    "secrets": ("secrets:secrets", "Passwords and tokens that tools may use: set, list, remove."),
     "doctor": ("doctor:doctor", "Check this installation, part by part."),
     "completion": ("completion:completion", "Print the script that completes commands in your shell."),
 }

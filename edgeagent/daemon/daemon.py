@@ -25,9 +25,9 @@ from edgeagent.daemon.workers import Workers
 from edgeagent.errors import ConfigError, HomeError, NotFound
 from edgeagent.gate import Gate
 from edgeagent.logs import LOGGER, log_to_file
+from edgeagent.redaction import hide_in_log
 from edgeagent.runtime import Runtime, enqueue_manual, is_alive, utc_now
 from edgeagent.schema import Json, RunStatus, format_time
-from edgeagent.secrets import GivenSecrets
 from edgeagent.store import Store
 from edgeagent.triggers.alarms import Alarms
 from edgeagent.triggers.build import Surroundings, build_triggers, machine_zone
@@ -62,6 +62,7 @@ class Daemon:
         self._runtime.home.create()
         with held(self._runtime.home.daemon_lock):
             file = log_to_file(self._runtime.home.log)
+            hide_in_log([file, *logging.getLogger().handlers], self._runtime.redactor)
             self.store = open_journal(self._runtime)
             try:
                 self._serve()
@@ -99,7 +100,7 @@ class Daemon:
             local_zone=machine_zone(),
             agents=lambda: self._crew.agents,
             hooks=self.hooks,
-            secrets=GivenSecrets(self._runtime.environ),
+            secrets=self._runtime.secrets,
         )
         self._crew = Crew(self.store, self._read_agents, lambda agent: build_triggers(agent, around))
         gate = Gate(self.store, lambda: self._runtime.config.power, self._runtime.models.shortage)

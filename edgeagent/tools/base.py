@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgeagent.errors import ToolError
+from edgeagent.errors import Denied, ToolError
 from edgeagent.policy import is_within
 from edgeagent.schema import Json, ToolSpec
 
@@ -33,13 +33,22 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _no_secret(tool: str, name: str) -> str:
+    raise Denied(f"{tool} may not use the secret {name}")
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """What a tool may know of the run that calls it.
 
     `home_dir` is what `~` stands for; the roots are resolved grants; `result_limit` is in characters. `own_write` is
     told every path that a call made, changed or took away, so it may be gone by then. `run_id` and `step` name the
-    call for ever: a plan of the same two is the same call.
+    call for ever: a plan of the same two is the same call. `secret` gives the value of a secret to the tool of that
+    name, where the agent grants it; `redact` takes the values out of a text, which must happen before it is cut.
     """
 
     home_dir: Path
@@ -53,6 +62,8 @@ class ToolContext:
     step: int
     now: Callable[[], datetime] = _utc_now
     network: frozenset[str] = frozenset()
+    secret: Callable[[str, str], str] = _no_secret
+    redact: Callable[[str], str] = _as_it_is
 
     @property
     def key(self) -> str:
@@ -73,7 +84,7 @@ class ToolContext:
 class Plan:
     """One call, checked and resolved, not yet carried out. `detail` holds the fingerprints taken while planning.
 
-    `hosts` are the `host:port` that it reaches, in lower case.
+    `hosts` are the `host:port` that it reaches, in lower case; `secrets` the names of those that it uses.
     """
 
     tool: str
@@ -82,6 +93,7 @@ class Plan:
     writes: tuple[Path, ...] = ()
     detail: Json = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     def as_json(self) -> Json:
         """The form that is stored. Names that are not UTF-8 are lone surrogates, which JSON escapes."""
@@ -92,6 +104,7 @@ class Plan:
             "writes": [str(path) for path in self.writes],
             "detail": self.detail,
             "hosts": list(self.hosts),
+            "secrets": list(self.secrets),
         }
 
     @classmethod
@@ -103,6 +116,7 @@ class Plan:
             writes=tuple(Path(path) for path in stored["writes"]),
             detail=stored["detail"],
             hosts=tuple(stored.get("hosts", ())),
+            secrets=tuple(stored.get("secrets", ())),
         )
 
 

@@ -140,8 +140,8 @@ def _finished(outcome: str | ToolResult, plan: Plan, context: ToolContext) -> To
         return outcome
     for path in plan.writes:
         context.own_write(path)
-    return ToolResult("ok", outcome)
+    return ToolResult("ok", context.redact(outcome))
 
 
 def _error(message: str, context: ToolContext) -> ToolResult:
-    return ToolResult("error", cut(f"error: {message}", context.result_limit))
+    return ToolResult("error", cut(f"error: {context.redact(message)}", context.result_limit))
