@@ -12,6 +12,7 @@ EdgeagentError                 exit 1
 │   └── DamagedJournal         exit 1: the database is damaged, or is none
 ├── SecretError                exit 1: a secret cannot be read or kept
 ├── ModelError                 exit 1: the model cannot be loaded or its host died
+│   ├── InvalidModel           exit 2: a file that is no usable model
 │   ├── ModelCancelled         the caller asked to stop
 │   ├── NotEnoughMemory        it would not fit; it may later
 │   └── PromptTooLong          the conversation does not fit
@@ -106,6 +107,11 @@ class SecretError(EdgeagentError):
 
 class ModelError(EdgeagentError):
     code = "model"
+
+
+class InvalidModel(ModelError):
+    exit_code = 2
+    code = "invalid_model"
 
 
 class ModelCancelled(ModelError):

@@ -405,18 +405,6 @@ def test_tools_are_listed_all_or_those_of_an_agent(world: World) -> None:
     assert "path, [head], [tail]" in lines[1]
 
 
-def test_models_are_listed_and_one_is_shown_as_it_is_when_loaded(world: World) -> None:
-    (world.home / "models").mkdir()
-    (world.home / "models" / "mine.gguf").write_bytes(b"GGUF")
-    assert {"pocket", "mine"} == {model["name"] for model in world.json("models", "list", "--json")}
-    assert "pocket (default)" in world.call("models", "list").stdout
-    shown = world.run("models", "show", "pocket", "--json")
-    facts = json.loads(shown.stdout)["facts"]
-    assert facts["parameters"] > 1_000_000
-    assert world.run("models", "show", "mine").returncode == 1
-    assert world.call("models", "show", "nothing").exit_code == 5
-
-
 # Settings, state, health.
 
 

@@ -1,73 +1,193 @@
-"""From the name of a model to its file: the bundled catalog, the models folder, or a path."""
+"""The models that have a name here: bundled ones, those in the models folder, and those that can be pulled.
+
+Beside a model that was pulled or added lies `NAME.json`, which says where it came from. Reads both; downloads nothing
+(`model.fetch`) and looks into no model (`model.gguf`).
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from edgeagent.bundled import bundled
 from edgeagent.errors import NotFound, UsageError
+from edgeagent.schema import Json
 
-_GGUF = ".gguf"
+SUFFIX = ".gguf"
+_HUB = "hf:"
+_SOURCE = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>[\w./+ -]+\.gguf)", re.ASCII)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file on the hub."""
+
+    repository: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{_HUB}{self.repository}/{self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a model in the models folder came from: its source (`hf:...` or a path) and its digest."""
+
+    source: str
+    sha256: str
+    size: int
+    licence: str = ""
+    description: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One model that has a name. `origin` says where it comes from: bundled or added."""
+    """One model that has a name. `origin`: bundled, pulled, added, path, or catalog (can be pulled).
+
+    `about` is what the catalog says of it: parameters, size, memory, context, tool_calls.
+    """
 
     name: str
     path: Path
     description: str
     licence: str
     origin: str
+    source: str = ""
+    about: Json = field(default_factory=dict)
+
+    @property
+    def is_here(self) -> bool:
+        return self.path.is_file()
 
     @property
     def size(self) -> int | None:
         """Bytes on disk; None where the file is not there."""
-        return self.path.stat().st_size if self.path.is_file() else None
+        return self.path.stat().st_size if self.is_here else None
+
+
+def parse_source(name: str) -> Source:
+    """`hf:ORG/REPO/FILE.gguf`. Raises UsageError."""
+    found = _SOURCE.fullmatch(name)
+    if not found or ".." in found["file"].split("/"):
+        raise UsageError(f"{name} names no file on the hub", "write hf:ORG/REPO/FILE.gguf")
+    if re.search(r"-\d{5}-of-\d{5}\.gguf$", found["file"]):
+        raise UsageError(f"{name} is one part of a model in several files", "choose a quantization that is one file")
+    return Source(found["repository"], found["file"])
 
 
 class Catalog:
-    """The models that can be named here: bundled ones, and `*.gguf` in the models folder by their stem."""
+    """The models that can be named. A file in the models folder goes before an entry of the same name."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def entries(self) -> list[CatalogEntry]:
-        found = {entry.name: entry for entry in [*self._bundled(), *self._added()]}
+        found = {entry.name: entry for entry in [*self._shipped(), *self._in_folder()]}
         return [found[name] for name in sorted(found)]
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.entries()]
 
     def find(self, name: str, base: Path | None = None) -> CatalogEntry:
-        """The model that `name` means: a name of the catalog, or a path (relative to `base`).
+        """The model that `name` means: a name, `hf:ORG/REPO/FILE.gguf`, or a path (relative to `base`).
 
         Raises:
-            NotFound: no such name. UsageError: a form of name that this version does not fetch.
+            NotFound: no such name, or a model that is not on this device. UsageError: not a form of name.
         """
-        for entry in self.entries():
-            if entry.name == name:
+        entry = self.lookup(name, base)
+        if entry.origin != "path" and not entry.is_here:
+            raise NotFound(f"model {name} is not on this device", f"edgeagent models pull {name}")
+        return entry
+
+    def lookup(self, name: str, base: Path | None = None) -> CatalogEntry:
+        """The same, on this device or not."""
+        entries = self.entries()
+        for entry in entries:
+            if entry.name == name or (entry.source == name and name.startswith(_HUB)):
                 return entry
-        if name.startswith("hf:"):
-            raise UsageError(f"{name} is not on this device", "download the file, then name its path as the model")
-        if "/" in name or name.endswith(_GGUF):
+        if name.startswith(_HUB):
+            return self._unknown(parse_source(name))
+        if "/" in name or name.endswith(SUFFIX):
             path = Path(name).expanduser()
             path = path if path.is_absolute() or base is None else base / path
             return CatalogEntry(path.stem, path, "a file", "", "path")
         raise NotFound(f"no model named {name}", "edgeagent models list")
 
-    def _bundled(self) -> list[CatalogEntry]:
+    def path_of(self, name: str) -> Path:
+        """Where a model of that name lies. Raises UsageError for what cannot be a name."""
+        if not NAME.fullmatch(name):
+            raise UsageError(f'"{name}" is no name for a model', "use letters, digits, dots, - and _")
+        return self.folder / f"{name}{SUFFIX}"
+
+    def record(self, name: str) -> Record | None:
+        """What is known of a model in the models folder; None where nothing (readable) is."""
+        try:
+            read = json.loads(self._record_path(name).read_text(encoding="utf-8"))
+            return Record(**read)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write_record(self, name: str, record: Record) -> None:
+        path = self._record_path(name)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+    def remove(self, entry: CatalogEntry) -> None:
+        """Deletes a model of the models folder, and what is known of it."""
+        entry.path.unlink()
+        self._record_path(entry.name).unlink(missing_ok=True)
+
+    def _record_path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _unknown(self, source: Source) -> CatalogEntry:
+        name = Path(source.file).stem
+        return CatalogEntry(name, self.path_of(name), "", "", "catalog", str(source))
+
+    def _shipped(self) -> list[CatalogEntry]:
         folder = bundled("models")
         with (folder / "catalog.toml").open("rb") as file:
             catalog = tomllib.load(file)
+        return [self._from_catalog(folder, name, dict(table)) for name, table in catalog.items()]
+
+    def _from_catalog(self, folder: Path, name: str, table: Json) -> CatalogEntry:
+        description, licence = table.pop("description"), table.pop("licence")
+        file = table.pop("file")
+        if "repository" not in table:
+            return CatalogEntry(name, folder / file, description, licence, "bundled", "", table)
+        source = str(Source(table.pop("repository"), file))
+        return CatalogEntry(name, self.path_of(name), description, licence, "catalog", source, table)
+
+    def _in_folder(self) -> list[CatalogEntry]:
+        if not self.folder.is_dir():
+            return []
+        shipped = {entry.name: entry for entry in self._shipped()}
         return [
-            CatalogEntry(name, folder / entry["file"], entry["description"], entry["licence"], "bundled")
-            for name, entry in catalog.items()
+            self._local(path, shipped.get(path.stem))
+            for path in sorted(self.folder.glob(f"*{SUFFIX}"))
+            if not path.name.startswith(".")
         ]
 
-    def _added(self) -> list[CatalogEntry]:
-        if not self._folder.is_dir():
-            return []
-        return [CatalogEntry(path.stem, path, "", "", "added") for path in sorted(self._folder.glob(f"*{_GGUF}"))]
+    def _local(self, path: Path, shipped: CatalogEntry | None) -> CatalogEntry:
+        record = self.record(path.stem)
+        if record is None:
+            return CatalogEntry(path.stem, path, "", "", "added")
+        if not record.source.startswith(_HUB):
+            return CatalogEntry(path.stem, path, record.description, record.licence, "added", record.source)
+        known = shipped if shipped and shipped.source == record.source else None
+        return CatalogEntry(
+            path.stem,
+            path,
+            known.description if known else record.description,
+            known.licence if known else record.licence,
+            "pulled",
+            record.source,
+            known.about if known else {},
+        )
