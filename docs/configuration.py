@@ -14,7 +14,7 @@ from edgeagent.cli.words import setting, size_setting
 from edgeagent.config import Config, McpServer
 
 PAGE = Path(__file__).with_suffix(".md")
-WITHOUT_EFFECT = {"api", "mcp", "telemetry"}
+WITHOUT_EFFECT = {"mcp", "telemetry.otlp_endpoint"}
 """Sections and keys that are checked and that nothing reads yet."""
 
 HEAD = """\

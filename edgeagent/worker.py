@@ -86,6 +86,7 @@ class Worker:
         trash: where deleted files go.
         owner: who claims; must differ between processes.
         load: reads the agent in a file, for runs that were asked for by path.
+        on_step, on_end: told, with the agent's name, of every step and every end.
         obstacle: why an agent may not run for now (power, heat, memory), in words; None where it may.
         secret: looks up the value of a secret.
         redactor: hides the values of those that were looked up, in whatever is recorded or told to a model.
@@ -100,6 +101,8 @@ class Worker:
     clock: Callable[[], datetime]
     load: Callable[[Path], Agent]
     obstacle: Callable[[Agent], str | None] = lambda agent: None
+    on_step: Callable[[str, Step], None] = lambda agent, step: None
+    on_end: Callable[[str, Outcome], None] = lambda agent, outcome: None
     random: random.Random = field(default_factory=random.Random)
     secret: Callable[[str], str] = _no_secrets
     redactor: Redactor = field(default_factory=Redactor)
@@ -125,7 +128,7 @@ class Worker:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
             self._write(lambda: self.store.finish(run.id, outcome, self.clock()), stop)
             return True
-        self.execute(run, agent, stop, dry_run=terms.dry_run)
+        self.execute(run, agent, stop, dry_run=terms.dry_run, on_step=lambda step: self.on_step(run.agent, step))
         return True
 
     def _agent_of(self, run: Run, terms: Terms, agents: Mapping[str, Agent]) -> Agent:
@@ -289,6 +292,7 @@ class Worker:
             return
         outcome = self._hidden(outcome)
         self.store.finish(run.id, outcome, self.clock(), model.name if model else None)
+        self.on_end(run.agent, outcome)
         words = f" ({outcome.reason}): {outcome.error}" if outcome.reason else ""
         log.info("run %s of %s ended %s%s", run.id, run.agent, outcome.status.value, words, extra=told)
 

@@ -48,6 +48,12 @@ class SmallBackend:
         assert run_id is not None
         return run_id
 
+    def approvals(self) -> list[Json]:
+        return []
+
+    def metrics(self) -> str:
+        return "edgeagent_up 1\n"
+
     def enable(self, agent: str, is_enabled: bool) -> None:
         self._store.enable_agent(agent, is_enabled)
 

@@ -19,7 +19,7 @@ FLOORS = {
     2: {"store", "model", "policy", "power", "sandbox"},
     3: {"tools"},
     4: {"loop", "prompt", "triggers"},
-    5: {"worker", "gate"},
+    5: {"worker", "gate", "telemetry"},
     6: {"api"},
     7: {"models", "runtime"},
     8: {"daemon"},

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edgeagent import __version__
@@ -92,7 +92,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. `answer` gives what is sent as JSON; without it the endpoint is a stream."""
+    """One method of one path. `answer` gives what is sent, as JSON or as text; without it the endpoint is a stream."""
 
     method: str
     path: str
@@ -101,9 +101,10 @@ class Endpoint:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     status: int = 200
+    media: str = "application/json"
 
     def described(self) -> Described:
-        media = "application/json" if self.answer else "text/event-stream"
+        media = self.media if self.answer else "text/event-stream"
         return Described(self.method, self.path, self.summary, self.body, self.query, self.status, media)
 
 
@@ -155,6 +156,14 @@ def _retry(backend: Backend, asked: Asked) -> Json:
     return {"id": run_id, "status": RunStatus.QUEUED.value}
 
 
+def _approvals(backend: Backend, asked: Asked) -> Json:
+    return {"approvals": backend.approvals()}
+
+
+def _metrics(backend: Backend, asked: Asked) -> str:
+    return backend.metrics()
+
+
 ENDPOINTS = (
     Endpoint("GET", "/v1/health", "Whether the daemon answers.", _health),
     Endpoint("GET", "/v1/status", "The daemon, its triggers, the queue and the model.", _status),
@@ -167,6 +176,8 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/runs/{id}/events", "Its steps as they end, then the run itself.", None, query=Watching),
     Endpoint("POST", "/v1/runs/{id}/cancel", "End a run, or take it out of the queue.", _cancel),
     Endpoint("POST", "/v1/runs/{id}/retry", "Queue a run that did not end well once more.", _retry),
+    Endpoint("GET", "/v1/approvals", "Calls that wait for a person's yes or no.", _approvals),
+    Endpoint("GET", "/metrics", "Numbers for Prometheus.", _metrics, media="text/plain; version=0.0.4"),
 )
 HOOK = Described("POST", "/hooks/{path}", "What a webhook trigger listens to; other methods will do.", status=202)
 
@@ -195,7 +206,10 @@ def _handler(endpoint: Endpoint, backend: Backend) -> Callable[[Request], Awaita
             run = await run_in_threadpool(backend.store.find_run, asked.id)
             events = _events(backend, run, asked.given.after, request.app.state.is_stopping)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        return _json(await run_in_threadpool(endpoint.answer, backend, asked), endpoint.status)
+        answer = await run_in_threadpool(endpoint.answer, backend, asked)
+        if isinstance(answer, str):
+            return PlainTextResponse(answer, endpoint.status, media_type=endpoint.media)
+        return _json(answer, endpoint.status)
 
     return handle
 
@@ -232,8 +246,8 @@ def _parsed(body: bytes) -> Json:
 
 
 async def _events(backend: Backend, run: Run, after: int, is_stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """Server-sent events: one `step` for each step that ends, and one `run` at the end."""
-    started, seen = run.started_at, after
+    """Server-sent events: `step` for each step that ends, `status` when the run stands otherwise, `run` at the end."""
+    started, seen, status = run.started_at, after, None
     while not is_stopping():
         changes = await run_in_threadpool(backend.store.changes_since, run.id, seen)
         if changes.run.started_at != started and started is not None:
@@ -243,6 +257,9 @@ async def _events(backend: Backend, run: Run, after: int, is_stopping: Callable[
         for step in changes.steps:
             seen = step.n
             yield _sent("step", step_to_json(step))
+        if changes.run.status is not status and not changes.run.status.is_terminal:
+            status = changes.run.status
+            yield _sent("status", {"status": status.value, "reason": changes.run.reason})
         if changes.run.status.is_terminal or changes.run.status is RunStatus.WAITING:
             yield _sent("run", (await run_in_threadpool(backend.store.run, run.id)).as_json())
             return

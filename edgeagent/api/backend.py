@@ -42,7 +42,7 @@ class Backend(Protocol):
 
         `{"pid", "version", "started_at", "home", "agents": [...], "queue": {status: n},
         "model": {"name", "loaded", "resident_bytes"}, "triggers": [{"agent", "id", "kind", "condition", "text"}],
-        "problems": [str]}`
+        "problems": [str], "disabled": [...], "api": {"socket", "listen", "token_file"}}`
         """
 
     def agents(self) -> list[Json]:
@@ -53,6 +53,12 @@ class Backend(Protocol):
 
         Raises NotFound, AgentFileError.
         """
+
+    def approvals(self) -> list[Json]:
+        """Calls that wait for a person."""
+
+    def metrics(self) -> str:
+        """The text that Prometheus reads. Raises NotFound where the settings switch it off."""
 
     def enable(self, agent: str, is_enabled: bool) -> None:
         """Switches an agent on or off, for good. Raises NotFound."""

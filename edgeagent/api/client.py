@@ -53,6 +53,10 @@ class DaemonClient:
     def status(self) -> Json:
         return self._answer("GET", "/v1/status")
 
+    def metrics(self) -> str:
+        with self._asked("GET", "/metrics") as answer:
+            return answer.read().decode()
+
     def agents(self) -> list[Json]:
         agents: list[Json] = self._answer("GET", "/v1/agents")["agents"]
         return agents
@@ -75,14 +79,27 @@ class DaemonClient:
     def retry(self, run_id: str) -> None:
         self._answer("POST", f"/v1/runs/{quote(run_id, safe='')}/retry")
 
-    def follow(self, run_id: str, on_step: Callable[[Step], None], *, after: int = 0) -> Run:
-        """Tells of each step after step `after` when it ends, and gives the run when it has ended."""
+    def follow(
+        self,
+        run_id: str,
+        on_step: Callable[[Step], None],
+        *,
+        after: int = 0,
+        on_status: Callable[[RunStatus, str | None], None] = lambda status, reason: None,
+    ) -> Run:
+        """Tells of each step after step `after` when it ends, and gives the run when it has ended.
+
+        `on_status` is told where the run stands until then, and why.
+        """
         path = f"/v1/runs/{quote(run_id, safe='')}/events?after={after}"
         with self._asked("GET", path, timeout=None) as answer:
             for kind, data in _events(answer):
                 if kind == "run":
                     return run_from_json(data)
-                on_step(step_from_json(data))
+                if kind == "step":
+                    on_step(step_from_json(data))
+                if kind == "status":
+                    on_status(RunStatus(data["status"]), data["reason"])
         raise DaemonNotRunning(
             "the daemon stopped before the run ended", f"edgeagent daemon; then edgeagent runs show {run_id}"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from typing import Literal
 
 import click
 
@@ -11,21 +13,23 @@ from edgeagent.cli.command import Command
 
 
 @click.command(cls=Command)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How lines on stderr look; for systemd's journal text has priorities instead of times.",
+)
 @pass_app
-def daemon(app: App) -> None:
+def daemon(app: App, log_format: Literal["text", "json"]) -> None:
     """Watch, wait and work, until it is stopped.
 
-    Stays in the foreground: systemd and launchd start it so. Ctrl-C or SIGTERM stop it in order.
+    Stays in the foreground: systemd and launchd start it so. Ctrl-C or SIGTERM stop it in order, a second one at
+    once. SIGHUP reads the settings and agents again, which otherwise happens when their files change.
     """
     from edgeagent.daemon import Daemon
+    from edgeagent.logs import log_to
 
-    _log_to_stderr(app)
-    Daemon(app.runtime).serve()
-
-
-def _log_to_stderr(app: App) -> None:
-    """Under systemd the journal has the time already."""
-    stamp = "" if "JOURNAL_STREAM" in app.environ else "%(asctime)s "
     level = logging.DEBUG if app.verbose else logging.WARNING if app.quiet else logging.INFO
-    logging.basicConfig(format=f"{stamp}%(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    logging.getLogger("edgeagent").setLevel(level)
+    log_to(sys.stderr, log_format, level, app.environ)
+    Daemon(app.runtime).serve()

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "daemon": ("daemon:daemon", "Watch, wait and work, until it is stopped."),
     "trigger": ("trigger:trigger", "Hand an event to the daemon."),
     "status": ("status:status", "The daemon, its agents, the queue, the model."),
+    "logs": ("logs:logs", "The log of the daemon."),
     "runs": ("runs:runs", "What has run, and how it went."),
     "agents": ("agents:agents", "The agents: list, show, write, check, switch."),
     "tools": ("tools:tools", "What agents can be allowed to do."),

@@ -13,7 +13,7 @@ import click
 from edgeagent.cli.app import App, pass_app
 from edgeagent.cli.command import AGENT, Command, json_option
 from edgeagent.cli.events import Given, event_options, make_event
-from edgeagent.cli.running import ask_person, exit_code, follow, stop_on_interrupt
+from edgeagent.cli.running import ask_person, exit_code, follow, note_waiting, stop_on_interrupt
 from edgeagent.cli.trace import Trace
 from edgeagent.schema import Event, Json, Run, Step
 
@@ -37,6 +37,11 @@ def run(app: App, agent: str, given: Given, dry_run: bool, as_json: bool) -> int
     """
     chosen = app.runtime.agent(agent)
     trigger, data = make_event(given, chosen, datetime.now(UTC))
+    return carry_out(app, agent, chosen, trigger, data, dry_run=dry_run, as_json=as_json)
+
+
+def carry_out(app: App, name: str, chosen: Agent, trigger: str, data: Json, *, dry_run: bool, as_json: bool) -> int:
+    """One run of an agent, which was named `name`, for an event: shown live, to its end. Gives the exit code."""
     model = app.runtime.check_model(chosen).name
     daemon = app.daemon_if_any()
     trace = Trace(app.screen, is_brief=app.quiet or as_json, is_live=True)
@@ -46,8 +51,8 @@ def run(app: App, agent: str, given: Given, dry_run: bool, as_json: bool) -> int
             with suppress(OSError):  # as below: who reads is no matter of the run
                 _begin(trace, chosen, model, trigger, data)
         if daemon:
-            run_id = daemon.submit(agent_for_daemon(agent), data, trigger=trigger, dry_run=dry_run)
-            ended, was_interrupted = follow(daemon, run_id, show)
+            run_id = daemon.submit(agent_for_daemon(name), data, trigger=trigger, dry_run=dry_run)
+            ended, was_interrupted = follow(daemon, run_id, show, note_waiting(app.note, trace.pause))
         else:
             ended, was_interrupted = _run_here(app, trace, chosen, trigger, data, dry_run, show)
     finally:

@@ -77,7 +77,23 @@ def ask_person(
     return approve
 
 
-def follow(client: DaemonClient, run_id: str, on_step: Callable[[Step], None]) -> tuple[Run, bool]:
+def note_waiting(note: Callable[[str], None], before: Callable[[], None]) -> Callable[[RunStatus, str | None], None]:
+    """Says why a run does not begin, for who waits for it."""
+
+    def told(status: RunStatus, reason: str | None) -> None:
+        if status is RunStatus.DEFERRED:
+            before()
+            note(f"deferred: {reason}; it runs when that clears, Ctrl-C takes it out of the queue")
+
+    return told
+
+
+def follow(
+    client: DaemonClient,
+    run_id: str,
+    on_step: Callable[[Step], None],
+    on_status: Callable[[RunStatus, str | None], None] = lambda status, reason: None,
+) -> tuple[Run, bool]:
     """Watches a run in the daemon until it ends. The second value says whether Ctrl-C ended it."""
     seen = 0
 
@@ -87,7 +103,7 @@ def follow(client: DaemonClient, run_id: str, on_step: Callable[[Step], None]) -
         on_step(step)
 
     try:
-        return client.follow(run_id, step), False
+        return client.follow(run_id, step, on_status=on_status), False
     except KeyboardInterrupt:
         client.cancel(run_id)
         return client.follow(run_id, step, after=seen), True

@@ -10,6 +10,7 @@ import click
 
 from edgeagent.cli.app import App, pass_app
 from edgeagent.cli.command import AGENT, SINCE, Decorated, Group, json_option
+from edgeagent.cli.running import exit_code
 from edgeagent.cli.screen import Column
 from edgeagent.cli.trace import Trace
 from edgeagent.cli.words import (
@@ -145,19 +146,20 @@ def _begun(app: App, run: Run, *, is_live: bool = False) -> Trace:
 @click.argument("run_id", metavar="[RUN]", required=False)
 @json_option
 @pass_app
-def watch(app: App, run_id: str | None, as_json: bool) -> None:
+def watch(app: App, run_id: str | None, as_json: bool) -> int:
     """Follow one run to its end, or all runs as they end.
 
-    All of them are followed until Ctrl-C. With --json every run is one line.
+    One run gives the exit code, as with `edgeagent run`. All of them are followed until Ctrl-C. With --json every run
+    is one line.
     """
     with app.journal() as store:
         if run_id is None:
             _watch_all(app, store, as_json)
-        else:
-            _watch_one(app, store, store.find_run(run_id).id, as_json)
+            return 0
+        return exit_code(_watch_one(app, store, store.find_run(run_id).id, as_json))
 
 
-def _watch_one(app: App, store: Store, run_id: str, as_json: bool) -> None:
+def _watch_one(app: App, store: Store, run_id: str, as_json: bool) -> Run:
     trace, seen = Trace(app.screen, is_brief=True) if as_json else _begun(app, store.run(run_id), is_live=True), 0
     while True:
         changes = store.changes_since(run_id, seen)
@@ -170,6 +172,7 @@ def _watch_one(app: App, store: Store, run_id: str, as_json: bool) -> None:
         time.sleep(_WATCH_SECONDS)
     ended = store.run(run_id)
     app.screen.json(ended.as_json(), indent=None) if as_json else trace.end(ended)
+    return ended
 
 
 def _watch_all(app: App, store: Store, as_json: bool) -> None:
@@ -238,6 +241,26 @@ def retry(app: App, run_id: str, as_json: bool) -> None:
             store.retry(run_id)
         app.note("it runs when the daemon does: edgeagent daemon")
     _tell(app, run_id, RunStatus.QUEUED, as_json)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--dry-run", is_flag=True, help="End before the first call that would change something.")
+@json_option
+@pass_app
+def replay(app: App, run_id: str, dry_run: bool, as_json: bool) -> int:
+    """Run the agent once more for the event of an earlier run.
+
+    Makes a new run, with the agent as it is now, and shows it live; the earlier run stays as it is. Exits as
+    `edgeagent run` does.
+    """
+    from edgeagent.cli.run import carry_out
+
+    with app.journal() as store:
+        earlier = store.find_run(run_id)
+        name = store.terms(earlier.id).agent_path or earlier.agent
+    agent = app.runtime.agent(name)
+    return carry_out(app, name, agent, earlier.trigger, earlier.event, dry_run=dry_run, as_json=as_json)
 
 
 def _tell(app: App, run_id: str, status: RunStatus, as_json: bool) -> None:

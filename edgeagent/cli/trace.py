@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from edgeagent.cli.screen import Screen, cut, one_line
 from edgeagent.cli.waiting import Waiting
-from edgeagent.cli.words import STATUS_STYLES, as_text, call_of, seconds, short_id, status_of
+from edgeagent.cli.words import STATUS_STYLES, answer_of, as_text, call_of, seconds, short_id, status_of
 from edgeagent.schema import Run, RunStatus, Step, ToolCall
 
 _LABEL = 9
@@ -83,8 +83,8 @@ class Trace:
             told.append(f"in {seconds(run.seconds)}")
         told.append(self._screen.style(f"run {short_id(run.id)}", "dim"))
         self._screen.line("  ".join(told))
-        if run.error:
-            self._screen.wrapped(one_line(run.error), _INDENT)
+        if run.error or run.status is RunStatus.SKIPPED:
+            self._screen.wrapped(one_line(answer_of(run)), _INDENT)
         self._screen.flush()
 
     def _turn(self, step: Step) -> None:

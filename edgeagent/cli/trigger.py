@@ -10,7 +10,7 @@ from edgeagent.cli.app import App, pass_app
 from edgeagent.cli.command import AGENT, Command, json_option
 from edgeagent.cli.events import Given, event_options, make_event
 from edgeagent.cli.run import agent_for_daemon, as_long_as_it_is_read
-from edgeagent.cli.running import exit_code, follow
+from edgeagent.cli.running import exit_code, follow, note_waiting
 from edgeagent.cli.trace import Trace
 
 
@@ -37,7 +37,10 @@ def trigger(app: App, agent: str, given: Given, dry_run: bool, wait: bool, as_js
         app.screen.flush()
     trace = Trace(app.screen, is_brief=app.quiet, is_live=not as_json)
     ended, was_interrupted = follow(
-        daemon, run_id, (lambda step: None) if as_json else as_long_as_it_is_read(trace.step)
+        daemon,
+        run_id,
+        (lambda step: None) if as_json else as_long_as_it_is_read(trace.step),
+        note_waiting(app.note, trace.pause),
     )
     app.screen.json(ended.as_json()) if as_json else trace.end(ended)
     return exit_code(ended, was_interrupted=was_interrupted)

@@ -59,8 +59,9 @@ def _event(run: Run) -> Event:
 
 
 def answer_of(run: Run) -> str:
-    """What came of it: the error, or the model's last words."""
-    return run.error or as_text(run.output)
+    """What came of it: the error, why it waits or was skipped, or the model's last words."""
+    why = run.reason if run.status in (RunStatus.SKIPPED, RunStatus.DEFERRED) else None
+    return run.error or why or as_text(run.output)
 
 
 def as_text(output: Any) -> str:

@@ -18,7 +18,7 @@ from edgeagent.agents import LoadedAgents
 from edgeagent.daemon.attention import Attention, Bell
 from edgeagent.daemon.crew import Crew, fingerprint
 from edgeagent.daemon.lock import held
-from edgeagent.daemon.status import agent_json, crew_json, model_json
+from edgeagent.daemon.status import agent_json, crew_json, metrics_text, model_json
 from edgeagent.daemon.supervisor import Supervisor
 from edgeagent.daemon.upkeep import Upkeep, journal_problems, open_journal
 from edgeagent.daemon.workers import Workers
@@ -29,6 +29,7 @@ from edgeagent.redaction import hide_in_log
 from edgeagent.runtime import Runtime, enqueue_manual, is_alive, utc_now
 from edgeagent.schema import Json, RunStatus, format_time
 from edgeagent.store import Store
+from edgeagent.telemetry import Counters
 from edgeagent.triggers.alarms import Alarms
 from edgeagent.triggers.build import Surroundings, build_triggers, machine_zone
 from edgeagent.triggers.watching import Pace, Watching
@@ -51,6 +52,7 @@ class Daemon:
         self._attention = Attention()
         self._stop_asked = self._reload_asked = False
         self._settings_problems: list[str] = []
+        self._counters = Counters()
         self._reloads = Bell()
         self._started_at = utc_now()
         self._supervisor = Supervisor(runtime.environ)
@@ -83,7 +85,7 @@ class Daemon:
 
     def _serve(self) -> None:
         from edgeagent.api.app import build_app
-        from edgeagent.api.server import ApiServer
+        from edgeagent.daemon.listening import Listening
 
         self._take_signals()
         self.store.unfollow()  # an agent that went meanwhile must not follow for ever
@@ -107,12 +109,13 @@ class Daemon:
         worker = self._runtime.worker(self.store, "daemon", obstacle=gate.obstacle)
         self._workers = Workers(worker, gate, lambda: self._crew.agents)
         self.store.tell(self._workers.bell.ring)
-        server = ApiServer(build_app(self), self._runtime.home.socket)
+        worker.on_step, worker.on_end = self._counters.step, self._counters.ended
+        self._listening = Listening(lambda: build_app(self), self._runtime.home)
         self._watching.start()
         alarms.start()
         self._read = self._seen = self._fingerprint()
         self._crew.load()
-        server.start()
+        self._listening.start(self._runtime.config.api.listen)
         self._workers.resize(self._runtime.config.daemon.workers)
         log.info("ready: %d agents, process %d", len(self._crew.agents), os.getpid())
         self._supervisor.ready()
@@ -126,7 +129,7 @@ class Daemon:
         self._watching.stop()
         if not self._workers.drain(self._runtime.config.daemon.stop_timeout):
             log.warning("a run did not stop in time; it goes on at the next start")
-        server.stop()
+        self._listening.stop()
         log.info("stopped")
 
     def _read_agents(self) -> LoadedAgents:
@@ -195,6 +198,7 @@ class Daemon:
         self._workers.gate.look_again()
         self._workers.resize(settings.daemon.workers)
         self.store.set_synchronous(settings.journal.synchronous)
+        self._listening.move(settings.api.listen)
 
     def _fingerprint(self) -> tuple[object, ...]:
         return fingerprint(self._runtime.home.config_file, self._runtime.home.agents)
@@ -234,7 +238,8 @@ class Daemon:
 
     def status(self) -> Json:
         found = crew_json(self._crew, self.store)
-        problems = [*self._settings_problems, *found.pop("problems"), *journal_problems(self._runtime.home)]
+        problems = [*self._settings_problems, *self._listening.problems, *found.pop("problems")]
+        problems += journal_problems(self._runtime.home)
         if not self._workers.are_alive:
             problems.append("a worker has died; restart the daemon")
         return {
@@ -245,11 +250,21 @@ class Daemon:
             "queue": {status.value: count for status, count in self.store.counts().items()},
             "model": model_json(self._runtime),
             **found,
+            "api": self._listening.as_json(),
             "problems": problems,
         }
 
     def agents(self) -> list[Json]:
         return [agent_json(agent, self._runtime.config.model.default) for agent in self._crew.agents.values()]
+
+    def approvals(self) -> list[Json]:
+        """No run waits for a person yet: a call that needs approval is denied."""
+        return []
+
+    def metrics(self) -> str:
+        if not self._runtime.config.telemetry.metrics:
+            raise NotFound("metrics are switched off", "telemetry.metrics in config.toml")
+        return metrics_text(self._runtime, self.store, self._crew, self._started_at) + self._counters.text()
 
     def submit(self, agent: str, data: Json, *, trigger: str = "manual", dry_run: bool = False) -> str:
         """Queues a run. NotFound or AgentFileError where the agent cannot be used."""

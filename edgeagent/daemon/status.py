@@ -1,14 +1,20 @@
-"""What the daemon says of itself: the object behind `edgeagent status --json` and GET /v1/status. Changes nothing."""
+"""What the daemon says of itself: the object behind `edgeagent status --json` and GET /v1/status. And the numbers
+behind /metrics. Changes nothing."""
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
+
 import psutil
 
+import edgeagent
 from edgeagent.agents import Agent
 from edgeagent.daemon.crew import Crew
 from edgeagent.runtime import Runtime
 from edgeagent.schema import Json
 from edgeagent.store import Store
+from edgeagent.telemetry import Labels, gauge, labelled
 from edgeagent.triggers.base import Trigger, TriggerState
 
 
@@ -31,6 +37,29 @@ def model_json(runtime: Runtime) -> Json:
         "loaded": bool(loaded),
         "resident_bytes": sum(_resident(model.process_id) for model in loaded),
     }
+
+
+def metrics_text(runtime: Runtime, store: Store, crew: Crew, started_at: datetime) -> str:
+    """How things stand, for Prometheus."""
+    model = model_json(runtime)
+    up: dict[Labels, float] = {
+        (("agent", trigger.agent), ("trigger", trigger.trigger_id)): float(state.condition == "ok")
+        for trigger, state in crew.states()
+    }
+    counts = {status.value: float(count) for status, count in store.counts().items()}
+    return "".join(
+        (
+            gauge("edgeagent_info", "The version.", {(("version", edgeagent.__version__),): 1.0}),
+            gauge("edgeagent_start_time_seconds", "When the daemon started.", started_at.timestamp()),
+            gauge("edgeagent_agents", "Agents that can run.", float(len(crew.agents))),
+            gauge("edgeagent_runs", "Runs in the journal, by status.", labelled("status", counts)),
+            gauge("edgeagent_trigger_up", "Whether a trigger is as it should be.", up),
+            gauge("edgeagent_resident_bytes", "Memory of the daemon.", float(_resident(os.getpid()))),
+            gauge("edgeagent_model_loaded", "Whether a model is loaded.", float(model["loaded"])),
+            gauge("edgeagent_model_resident_bytes", "Memory of loaded models.", float(model["resident_bytes"])),
+            gauge("edgeagent_journal_bytes", "Size of the journal's file.", float(store.path.stat().st_size)),
+        )
+    )
 
 
 def agent_json(agent: Agent, default_model: str) -> Json:
