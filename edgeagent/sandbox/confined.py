@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,6 +24,10 @@ class Sandbox(Protocol):
     @property
     def level(self) -> Level: ...
 
+    def check(self) -> None:
+        """SandboxError where this machine cannot have it; says nothing of whether it holds."""
+        ...
+
     def launch(self, command: Command) -> Confined:
         """Starts the command. SandboxError where it cannot be confined as it must be."""
         ...
@@ -37,44 +40,48 @@ class Confined:
     command: Command
     level: Level
     process: subprocess.Popen[bytes]
+    """Ours, and outside; what is confined is below it."""
+    kill: Callable[[], None]
+    """Asks for the end of the whole tree; does not wait."""
     first: int | None = None
-    """A pidfd of the process whose end ends all others: the first of a pid namespace."""
+    """A pidfd of the process whose end ends all others, where there is one: the first of a pid namespace."""
     connections: Callable[[], tuple[Connection, ...]] = tuple
-    ended: int = -1
+    ended: int = field(init=False)
     """Readable once the command has come to its end."""
-    _cleanups: ExitStack = field(default_factory=ExitStack)
+    cleanups: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.ended = os.pidfd_open(self.process.pid)
-        for descriptor in (self.ended, self.first):
-            if descriptor is not None:
-                self._cleanups.callback(os.close, descriptor)
+        self.ended = self._closed_later(os.pidfd_open(self.process.pid))
+        if self.first is not None:
+            self._closed_later(self.first)
 
     def __enter__(self) -> Confined:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        with self._cleanups:
+        with self.cleanups:
             self.end()
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
                 if pipe is not None:
                     pipe.close()
 
-    def kill(self) -> None:
-        """Asks for the end of the whole tree; does not wait."""
-        if self.first is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.first, signal.SIGKILL)
-        self.process.kill()
-
     def end(self) -> int:
         """Kills what is left, waits until it is gone, and gives the exit code as a shell tells it."""
-        if self.process.poll() is None or self.first is not None:
-            self.kill()
-        code = self.process.wait()
+        self.kill()
+        try:
+            code = self.process.wait(_GONE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
         if self.first is not None:
-            select.select([self.first], [], [], _GONE_SECONDS)
+            poll = select.poll()
+            poll.register(self.first, select.POLLIN)
+            poll.poll(_GONE_SECONDS * 1000)
         return code if code >= 0 else 128 - code
+
+    def _closed_later(self, descriptor: int) -> int:
+        self.cleanups.callback(os.close, descriptor)
+        return descriptor
 
 
 def environment(command: Command, scratch: str, secrets: Mapping[str, str]) -> dict[str, str]:

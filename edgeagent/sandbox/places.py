@@ -11,8 +11,10 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from edgeagent.errors import SandboxError
+from edgeagent.sandbox.request import Command
 
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+_NEVER = (Path("/proc"), Path("/dev"))
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | _NO_LINK
 
 
@@ -28,6 +30,22 @@ def open_place(path: Path) -> int:
     os.close(place)
     what = "a link where none was" if stat.S_ISLNK(mode) else "neither a file nor a folder"
     raise SandboxError(f"{path}: {what}", f"ls -ld '{path}'")
+
+
+def granted(command: Command, forbidden: tuple[Path, ...]) -> list[tuple[Path, bool]]:
+    """What a command is given, and whether it may write there; deeper paths last, so that none hides another.
+
+    SandboxError for a path that no command gets: the root, devices, processes, and what is in `forbidden`. Its own
+    folder is always given, and always read-only.
+    """
+    for path in (*command.reads, *command.writes):
+        if path == Path("/") or any(path.is_relative_to(place) for place in _NEVER):
+            raise SandboxError(f"{path} is never given to a skill", "grant the folder that is needed")
+        for place in forbidden:
+            if path.is_relative_to(place) or place.is_relative_to(path):
+                raise SandboxError(f"{path} belongs to edgeagent's own state", "grant another folder")
+    places = dict.fromkeys(command.reads, False) | dict.fromkeys(command.writes, True) | {command.folder: False}
+    return sorted(places.items(), key=lambda item: len(item[0].parts))
 
 
 def read_written(folder: Path, name: str, most: int) -> bytes:

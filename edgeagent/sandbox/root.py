@@ -16,7 +16,7 @@ USER = 1000
 _SHARED_MEMORY = 64_000_000
 
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC = (
+ETC = (
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -67,7 +67,7 @@ def system(scratch_size: int) -> list[str]:
     options = ["--ro-bind", "/usr", "/usr", "--perms", "0755", "--dir", "/etc"]
     for name in _LINKS:
         options += _top_folder(Path("/", name))
-    for name in _ETC:
+    for name in ETC:
         if Path("/etc", name).exists():
             options += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
     options += ["--proc", "/proc", "--dev", "/dev", "--size", shared, "--perms", "1777", "--tmpfs", "/dev/shm"]

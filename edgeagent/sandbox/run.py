@@ -16,6 +16,7 @@ from typing import IO
 
 from edgeagent.sandbox.confined import Confined, Sandbox
 from edgeagent.sandbox.request import Command, Limit, Outcome
+from edgeagent.sandbox.usage import too_much
 
 _TICK = 0.05
 """Seconds between two looks at the clock and at what the command uses."""
@@ -92,7 +93,9 @@ class _Service:
     def _look(self) -> Limit | None:
         if time.monotonic() >= self.deadline:
             return "wall"
-        return "stopped" if self.stopped() else None
+        if self.stopped():
+            return "stopped"
+        return too_much(self.confined.process.pid, self.confined.command.limits)
 
     def _send(self, pipe: IO[bytes]) -> bool:
         """Whether there is more to hand in."""

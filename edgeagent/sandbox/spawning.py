@@ -9,11 +9,13 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-_Job = tuple[Callable[[], "subprocess.Popen[bytes]"], "Future[subprocess.Popen[bytes]]"]
+from edgeagent.errors import SandboxError
+
+_Job = tuple[list[str], list[int], "Future[subprocess.Popen[bytes]]"]
 
 
 @dataclass(slots=True)
@@ -24,24 +26,55 @@ class Spawner:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
-    def start(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Calls `start` in the thread and gives what it gives, or raises what it raises."""
+    def start(self, argv: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+        """A process with pipes for its streams, these descriptors, no environment, and a session of its own."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="sandbox-spawner", daemon=True)
                 self._thread.start()
         future: Future[subprocess.Popen[bytes]] = Future()
-        self._jobs.put((start, future))
-        return future.result()
+        self._jobs.put((argv, descriptors, future))
+        try:
+            return future.result()
+        except OSError as error:
+            raise SandboxError(f"{argv[0]} does not start: {error.strerror}", "edgeagent doctor") from error
 
     def _serve(self) -> None:
         while True:
-            start, future = self._jobs.get()
+            argv, descriptors, future = self._jobs.get()
             try:
-                future.set_result(start())
+                future.set_result(_start(argv, descriptors))
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 future.set_exception(error)
-            del start, future
+            del future
+
+
+def _start(argv: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        argv,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env={},
+        cwd="/",
+        pass_fds=descriptors,
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
+@dataclass(slots=True)
+class Given:
+    """The descriptors that one process is to inherit; here they are closed with `opened`, once it has started."""
+
+    opened: ExitStack
+    numbers: list[int] = field(default_factory=list)
+
+    def add(self, descriptor: int) -> int:
+        self.opened.callback(os.close, descriptor)
+        self.numbers.append(descriptor)
+        return descriptor
 
 
 def memory_file(name: str, data: bytes) -> int:
