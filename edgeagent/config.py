@@ -129,6 +129,12 @@ class PowerSettings(Model):
     )
 
 
+class SandboxSettings(Model):
+    minimum: Literal["reduced", "full"] = Field(
+        default="reduced", description="Lowest level of the sandbox at which skills run."
+    )
+
+
 class McpServer(Model):
     command: tuple[Words, ...] = Field(min_length=1, description="The program and its arguments, as a list.")
 
@@ -161,6 +167,7 @@ class Config(Model):
     prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
     api: ApiSettings = ApiSettings()
     power: PowerSettings = PowerSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     mcp: Annotated[dict[str, McpServer], BeforeValidator(_mcp_names)] = Field(default_factory=dict)
     telemetry: TelemetrySettings = TelemetrySettings()
     secrets: SecretsSettings = SecretsSettings()

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,7 @@ from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
 from edgeagent.models import Models
 from edgeagent.redaction import Redactor
+from edgeagent.sandbox import OpenedSandbox, open_sandbox
 from edgeagent.schema import Event, Json, Run, Step, Terms
 from edgeagent.secrets import NO_BACKEND, EncryptedFile, GivenSecrets, Keyring, Place, SecretChain
 from edgeagent.store import Opened, Store, open_checked, open_read_only, open_store
@@ -78,9 +80,15 @@ class Runtime:
         self.redactor = Redactor()
         self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
 
+    @cached_property
+    def sandbox(self) -> OpenedSandbox:
+        """Where skills run, proved the first time that it is asked for."""
+        return open_sandbox(self.home.state(), self.home.cache / "scratch", self.config.sandbox.minimum)
+
     def reload_config(self) -> None:
         """Reads the settings again. Raises ConfigError; then those before stay."""
         self.config = self.models.config = load_config(self.home, self.environ)
+        self.__dict__.pop("sandbox", None)  # the least level may be another
         self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
 
     def load_agents(self, disabled: frozenset[str] | None = None) -> LoadedAgents:

@@ -172,6 +172,20 @@ def _check_answer(app: App) -> Iterator[Finding]:
     yield Finding("confined", "ok", f"taken from the model's process: {facts['taken_from_it']}")
 
 
+def _check_sandbox(app: App) -> Iterator[Finding]:
+    """Tries to get out of the sandbox that skills run in."""
+    opened = app.runtime.sandbox
+    blocked = [attempt.text for attempt in opened.proof.attempts if attempt.blocked]
+    why = "; ".join(opened.reasons)
+    if opened.sandbox is None:
+        yield Finding("sandbox", "warn", f"level none, so no skill runs: {why}", opened.hint)
+        return
+    proof = f"level {opened.level}, from which {len(blocked)} attempts to get out failed: {', '.join(blocked)}"
+    yield Finding("sandbox", "ok", proof)
+    if why:
+        yield Finding("sandbox", "warn", f"no higher level: {why}", opened.hint)
+
+
 def _check_inotify(app: App) -> Iterator[Finding]:
     if not MOST_WATCHES.exists():
         return  # not Linux
@@ -260,6 +274,7 @@ _CHECKS: tuple[tuple[str, Callable[[App], Iterator[Finding]]], ...] = (
     ("folders", _check_folders),
     ("models", _check_models),
     ("answer", _check_answer),
+    ("sandbox", _check_sandbox),
     ("inotify", _check_inotify),
     ("disk", _check_disk),
     ("memory", _check_memory),

@@ -67,7 +67,8 @@ class Bubblewrap:
         with os.fdopen(read_info, "rb") as info:
             with ExitStack() as opened:
                 given = Given(opened)
-                options = [*self._options(command, given), "--info-fd", str(given.add(write_info))]
+                told = ["--info-fd", str(given.add(write_info))]
+                options = [*self._options(command, given), *told]
                 arguments = given.add(memory_file("options", b"".join(os.fsencode(part) + b"\0" for part in options)))
                 argv = [str(self.bwrap), "--args", str(arguments), "--", *self._limited(command)]
                 process = self.spawner.start(argv, given.numbers)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ _FACTS = ("cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesys
 
 @dataclass(slots=True)
 class Landlocked:
-    """Runs commands at level `reduced`. `scratch` is a folder for their scratch folders, on this user's own disk."""
+    """Runs commands at level `reduced`. `scratch` is a folder for their scratch folders."""
 
     scratch: Path
     forbidden: tuple[Path, ...] = ()
@@ -56,7 +57,7 @@ class Landlocked:
         if command.hosts:
             raise SandboxError("a skill that is granted hosts needs the sandbox at level full", "edgeagent doctor")
         with ExitStack() as failed, ExitStack() as opened:
-            scratch = Path(tempfile.mkdtemp(prefix="call-", dir=self.scratch))
+            scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.scratch))
             failed.callback(os.rmdir, scratch)
             control, kept = os.pipe()
             failed.callback(os.close, kept)
@@ -95,12 +96,13 @@ class Landlocked:
     def _rules(self, command: Command, scratch: Path, abi: int) -> int:
         with ExitStack() as opened:
             places = []
-            for place, rights in (*_system(), *self._granted(command), (open_place(scratch), landlock.WRITE)):
+            for place, rights in chain(_system(), self._granted(command, scratch)):
                 opened.callback(os.close, place)
                 places.append((place, rights))
             return landlock.ruleset(abi, places)
 
-    def _granted(self, command: Command) -> Iterator[tuple[int, int]]:
+    def _granted(self, command: Command, scratch: Path) -> Iterator[tuple[int, int]]:
+        yield open_place(scratch), landlock.WRITE
         for path, writable in granted(command, self.forbidden):
             yield open_place(path), landlock.WRITE if writable else landlock.READ
 

@@ -1,6 +1,6 @@
 """Picks the highest level that this machine has, and proves it before it is used.
 
-`none` is not a sandbox: it is the reasons why there is none, and `Opened.require` refuses.
+`none` is not a sandbox: it is the reasons why there is none, and `OpenedSandbox.require` refuses.
 """
 
 from __future__ import annotations
@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent.errors import SandboxError
-from edgeagent.home import Home
 from edgeagent.sandbox.bubblewrap import Bubblewrap
 from edgeagent.sandbox.confined import Sandbox
 from edgeagent.sandbox.landlocked import Landlocked
@@ -23,9 +20,14 @@ from edgeagent.sandbox.request import Level
 
 RANKS: dict[Level, int] = {"none": 0, "reduced": 1, "full": 2}
 
+_HINTS: dict[Level, str] = {
+    "full": "let this user make namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)",
+    "reduced": "use a newer kernel",
+}
+
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSandbox:
     """What this machine has."""
 
     sandbox: Sandbox | None
@@ -46,10 +48,16 @@ class Opened:
         return self.sandbox
 
 
-def open_sandbox(home: Home, minimum: Level = "reduced") -> Opened:
-    """The highest level that is there and from which no attempt gets out. Takes a fraction of a second."""
-    scratch = scratch_folder(home)
-    return choose(candidates(home.state(), scratch), scratch, minimum)
+def open_sandbox(forbidden: tuple[Path, ...], scratch: Path, minimum: Level = "reduced") -> OpenedSandbox:
+    """The highest level that is there and from which no attempt gets out. Takes a fraction of a second.
+
+    Args:
+        forbidden: places that no command is ever given: `Home.state()`.
+        scratch: a folder of edgeagent's own, for the scratch folders of level `reduced`.
+        minimum: lower levels are left out.
+    """
+    folder = swept(scratch)
+    return choose(candidates(forbidden, folder), folder, minimum)
 
 
 def candidates(forbidden: tuple[Path, ...], scratch: Path) -> tuple[Sandbox, ...]:
@@ -59,7 +67,7 @@ def candidates(forbidden: tuple[Path, ...], scratch: Path) -> tuple[Sandbox, ...
     return ()
 
 
-def choose(levels: tuple[Sandbox, ...], scratch: Path, minimum: Level) -> Opened:
+def choose(levels: tuple[Sandbox, ...], scratch: Path, minimum: Level) -> OpenedSandbox:
     reasons: list[str] = []
     hint = ""
     for sandbox in levels:
@@ -74,23 +82,30 @@ def choose(levels: tuple[Sandbox, ...], scratch: Path, minimum: Level) -> Opened
             continue
         proof = prove(sandbox, scratch)
         if proof.holds:
-            return Opened(sandbox, proof, tuple(reasons), hint)
+            return OpenedSandbox(sandbox, proof, tuple(reasons), hint)
+        hint = hint or _HINTS[sandbox.level]
         what = proof.trouble or f"a command could {', '.join(proof.escapes)}"
         reasons.append(f"{sandbox.level}: {what}")
-    return Opened(None, Proof(), tuple(reasons) or (f"no sandbox for {sys.platform}",), hint or "edgeagent doctor")
+    return OpenedSandbox(
+        None, Proof(), tuple(reasons) or (f"no sandbox for {sys.platform}",), hint or "edgeagent doctor"
+    )
 
 
-def scratch_folder(home: Home) -> Path:
-    """Where scratch folders lie that are no memory; what a process that was killed left there is removed."""
-    folder = home.cache / "scratch" / str(os.getpid())
-    for left in _left_behind(folder.parent):
-        shutil.rmtree(left, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder.resolve()
+def swept(scratch: Path) -> Path:
+    """The folder, made where it is missing, without what processes that are gone left in it."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in scratch.iterdir():
+        owner = place.name.partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(place, ignore_errors=True)
+    return scratch.resolve()
 
 
-def _left_behind(folder: Path) -> Iterator[Path]:
-    with suppress(FileNotFoundError):
-        for place in folder.iterdir():
-            if place.name.isdigit() and not Path("/proc", place.name).exists():
-                yield place
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

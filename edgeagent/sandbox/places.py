@@ -61,10 +61,10 @@ def read_written(folder: Path, name: str, most: int) -> bytes:
         opened = _walk(place, parts, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _NO_LINK)
     except OSError as error:
         raise SandboxError(f"{folder / name}: {_reason(error)}", f"ls -ld '{folder / name}'") from error
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise SandboxError(f"{folder / name}: not a file", f"ls -ld '{folder / name}'")
     with os.fdopen(opened, "rb") as file:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
-            raise SandboxError(f"{folder / name}: not a file", f"ls -ld '{folder / name}'")
         data = file.read(most + 1)
     if len(data) > most:
         raise SandboxError(f"{folder / name}: larger than {most} bytes", "let the tool write less")

@@ -107,9 +107,9 @@ class Prepared:
     environment: dict[str, str]
     victim: subprocess.Popen[bytes]
 
-    def escapes(self, outcome: Outcome) -> set[str]:
-        """The attempts that succeeded, by what the program says and by what can be seen from outside."""
-        lines = outcome.stdout.decode(errors="replace").splitlines()
+    def escapes(self, told: bytes) -> set[str]:
+        """The attempts that succeeded, by what the program told and by what can be seen from outside."""
+        lines = told.decode(errors="replace").splitlines()
         found = {line.split()[1] for line in lines if line.startswith("escaped ")}
         if self.victim.poll() is not None:
             found.add("signal")
@@ -128,8 +128,8 @@ def prepared(place: Path) -> Iterator[Prepared]:
         own, outside = folder / "own", folder / "outside"
         own.mkdir()
         outside.mkdir()
-        (own / "own.txt").write_text(token)
-        (outside / "canary").write_text(token)
+        (own / "own.txt").write_text(f"{token}\n")
+        (outside / "canary").write_text(f"{token}\n")
         victim = undo.enter_context(subprocess.Popen(["/bin/sleep", "600"], env={"CANARY": token}, cwd="/"))
         undo.callback(victim.kill)
         port = undo.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
@@ -153,9 +153,9 @@ def _attempts(sandbox: Sandbox, targets: Prepared) -> Proof:
     for argv, texts in programs():
         command = Command(argv, targets.folder, environment=targets.environment, limits=_LIMITS)
         outcome = run(sandbox, command)
-        if not outcome.stdout.decode(errors="replace").rstrip().endswith(targets.environment["CANARY"]):
+        if targets.environment["CANARY"].encode() not in outcome.stdout:
             return Proof(trouble=_trouble(outcome))
-        escapes = targets.escapes(outcome)
+        escapes = targets.escapes(outcome.stdout)
         attempts += [Attempt(text, blocked=name not in escapes) for name, text in texts.items()]
     return Proof(tuple(attempts))
 
