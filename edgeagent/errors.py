@@ -2,7 +2,8 @@
 
 EdgeagentError                 exit 1
 ├── UsageError                 exit 2: the command line or an input is wrong
-│   └── AgentFileError         exit 2: an agent file is wrong; renders as FILE:LINE: message
+│   ├── AgentFileError         exit 2: an agent file is wrong; renders as FILE:LINE: message
+│   └── SkillError             exit 2: a skill cannot be read, unpacked or run; the same
 ├── ConfigError                exit 2: config.toml or an EDGEAGENT_ variable is wrong
 ├── DaemonNotRunning           exit 3
 ├── Denied                     exit 4: policy said no, or nobody was there to say yes
@@ -49,7 +50,7 @@ class UsageError(EdgeagentError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in an agent file. `line` counts from 1."""
+    """One fault in an agent's or a skill's file. `line` counts from 1."""
 
     file: str
     line: int
@@ -67,6 +68,20 @@ class AgentFileError(UsageError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class SkillError(UsageError):
+    """A skill that cannot be used: with every fault of its files, or (`of`) with one sentence."""
+
+    code = "invalid_skill"
+
+    def __init__(self, problems: list[Problem], message: str = "", hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__(message or "\n".join(str(problem) for problem in problems), hint)
+
+    @classmethod
+    def of(cls, message: str, hint: str = "") -> SkillError:
+        return cls([], message, hint)
 
 
 class ConfigError(EdgeagentError):

@@ -80,6 +80,14 @@ def read_document(raw: bytes) -> Document:
     return _split(text)
 
 
+def read_yaml(raw: bytes) -> Document:
+    """The same for a file that is YAML throughout, with no body."""
+    document = read_document(b"---\n" + raw.removeprefix(b"\xef\xbb\xbf") + b"\n---\n-\n")
+    document.lines = {place: max(1, line - 1) for place, line in document.lines.items()}
+    document.problems = [(max(1, line - 1), message) for line, message in document.problems]
+    return document
+
+
 def _split(text: str) -> Document:
     opening = _FENCE.match(text)
     if not opening:

@@ -18,7 +18,7 @@ from edgeagent import __version__
 from edgeagent.cli.app import App
 from edgeagent.cli.command import COMMON, Command
 from edgeagent.cli.screen import accept_any_text, printable
-from edgeagent.errors import AgentFileError, EdgeagentError
+from edgeagent.errors import AgentFileError, EdgeagentError, SkillError
 
 INTERRUPTED = 130
 
@@ -107,7 +107,7 @@ def _tell(app: App, error: EdgeagentError) -> int:
     """`error: ...`, then the next thing to try. Problems of agent files stand bare, as compilers print them."""
     if app.verbose:
         traceback.print_exc()
-    if isinstance(error, AgentFileError):
+    if isinstance(error, AgentFileError | SkillError) and error.problems:
         app.notes.line(printable(error.message))
     else:
         app.notes.line(f"{app.notes.style('error:', 'red', 'bold')} {printable(error.message)}")

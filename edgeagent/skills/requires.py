@@ -1,0 +1,77 @@
+"""What a skill says it needs of a machine, and what of that is missing here.
+
+Public skills say so in `metadata.openclaw` (or `clawdbot`): `requires.bins`, `anyBins`, `env`, `config`, and `os`.
+Their `install` entries are shown to nobody and never run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+_SECTIONS = ("edgeagent", "openclaw", "clawdbot")
+_SYSTEMS = {"linux": "linux", "darwin": "darwin", "macos": "darwin", "win32": "win32", "windows": "win32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """Programs (all of `bins`, one of `any_bins`), environment variables, settings, and systems; empty: any."""
+
+    bins: tuple[str, ...] = ()
+    any_bins: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+
+    def missing(
+        self,
+        secrets: Collection[str] = (),
+        which: Callable[[str], str | None] = shutil.which,
+        system: str = sys.platform,
+    ) -> tuple[str, ...]:
+        """What this machine lacks, in words. `secrets` are the names of secrets that can be given as environment."""
+        found = [f"the program {name}" for name in self.bins if which(name) is None]
+        if self.any_bins and not any(which(name) for name in self.any_bins):
+            found.append(f"one of the programs {', '.join(self.any_bins)}")
+        found += [f"the secret {name}" for name in self.env if name not in secrets]
+        found += [f"the setting {name}" for name in self.config]
+        if self.systems and not any(_SYSTEMS.get(name.lower(), name) == system for name in self.systems):
+            found.append(f"another system ({', '.join(self.systems)})")
+        return tuple(found)
+
+
+def read_requirements(metadata: dict[str, Any]) -> Requirements:
+    """The requirements in a skill's metadata; what is malformed counts as none."""
+    for section in _SECTIONS:
+        table = _table(metadata.get(section))
+        if not table:
+            continue
+        requires = _table(table.get("requires"))
+        return Requirements(
+            bins=_names(requires.get("bins")),
+            any_bins=_names(requires.get("anyBins")),
+            env=_names(requires.get("env")),
+            config=_names(requires.get("config")),
+            systems=_names(table.get("os")),
+        )
+    return Requirements()
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """A table, or one that was written as JSON inside a string, as older skills do."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

@@ -1,0 +1,190 @@
+"""tools.yaml, the optional file beside SKILL.md that gives a skill typed tools (SPEC section 7).
+
+Unlike SKILL.md it is written for edgeagent, so it is read strictly: an unknown key or a wrong type is an error with
+its line. What a tool `needs` is a request; what it gets is decided by the agent's grants.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import jsonschema
+from pydantic import AfterValidator, Field, Strict, ValidationError, model_validator
+
+from edgeagent.agents.frontmatter import read_yaml
+from edgeagent.errors import Problem, SkillError
+from edgeagent.fields import Duration, Flag, Model, Text, Words, describe, not_empty
+from edgeagent.schema import Json
+from edgeagent.skills.files import open_inside
+
+_TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_INTERPRETERS = frozenset({"python3", "python", "sh", "bash", "node", "perl", "ruby"})
+
+
+def _is_schema(value: Json) -> Json:
+    try:
+        jsonschema.Draft202012Validator.check_schema(value)
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"is no JSON Schema: {error.message}") from error
+    return value
+
+
+def _is_object_schema(value: Json) -> Json:
+    if value.get("type") != "object":
+        raise ValueError("arguments are an object: it must have type: object")
+    return _is_schema(value)
+
+
+class Annotations(Model):
+    """What a tool says of itself. It decides nothing about what the tool may do."""
+
+    read_only: Flag = False
+    destructive: Flag = False
+    idempotent: Flag = False
+
+
+class Needs(Model):
+    """What a tool asks for: names of arguments that hold paths, or paths; hosts as host:port; names of secrets."""
+
+    read: tuple[Words, ...] = ()
+    write: tuple[Words, ...] = ()
+    network: tuple[Words, ...] = ()
+    secrets: tuple[Words, ...] = ()
+
+
+class SkillTest(Model):
+    """One call that must give what is expected. `files` are made in a folder of their own, where the call runs.
+
+    `expect` may hold `status` (ok or error), `output` (the whole result), `contains` (part of it), `exists` (paths that
+    are there afterwards), or keys of the JSON that the tool prints.
+    """
+
+    arguments: Json = Field(default_factory=dict)
+    expect: Json = Field(default_factory=dict)
+    files: dict[Words, Text] = Field(default_factory=dict)
+
+
+class SkillTool(Model):
+    """One typed tool of a skill. `run` is an argv list in which `{name}` stands for an argument, never a shell line."""
+
+    name: Text
+    description: Words
+    run: Annotated[tuple[Text, ...], AfterValidator(not_empty)]
+    input: Literal["argv", "stdin-json"] = "argv"
+    input_schema: Annotated[Json, AfterValidator(_is_object_schema)]
+    output_schema: Annotated[Json, AfterValidator(_is_schema)] | None = None
+    annotations: Annotations = Annotations()
+    needs: Needs = Needs()
+    timeout: Duration = 30.0
+    tests: tuple[SkillTest, ...] = ()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if not _TOOL_NAME.fullmatch(self.name):
+            raise ValueError(f'"{self.name}" is not a name for a tool; use a-z, 0-9 and _')
+        known = set(self.input_schema.get("properties", {}))
+        for part in self.run:
+            for slot in _SLOT.findall(part):
+                if slot not in known:
+                    raise ValueError(f'run names {{{slot}}}, which input_schema does not have')
+        if _SLOT.search(self.run[0]):
+            raise ValueError("run must begin with a fixed program, not with an argument")
+        if not 0 < self.timeout <= 3600:
+            raise ValueError("timeout must be more than 0s and at most 1h")
+        return self
+
+    @property
+    def script(self) -> str | None:
+        """The file of the skill that `run` executes; None where it is a program of the system."""
+        first = 1 if self.run[0] in _INTERPRETERS and len(self.run) > 1 else 0
+        candidate = self.run[first]
+        return candidate if "/" in candidate and not candidate.startswith("/") else None
+
+    def argv(self, arguments: Json) -> list[str]:
+        """The command of one call. An option whose argument was not given falls away, with the word before it.
+
+        An argument is one word of the command, whatever is in it. Lists are written out as several words where the
+        slot stands alone; true is the bare option before it, and false drops it.
+        """
+        words: list[str] = []
+        for part in self.run:
+            alone = _SLOT.fullmatch(part)
+            if alone:
+                self._fill_word(words, arguments.get(alone[1]))
+                continue
+            slots = _SLOT.findall(part)
+            if any(arguments.get(slot) is None for slot in slots):
+                continue
+            words.append(_SLOT.sub(lambda slot: _as_word(arguments[slot[1]]), part))
+        return words
+
+    def _fill_word(self, words: list[str], value: Any) -> None:
+        has_option = bool(words) and words[-1].startswith("-")
+        if value is None or value is False:
+            if has_option:
+                words.pop()
+        elif value is True and has_option:
+            return
+        elif isinstance(value, list):
+            words.extend(_as_word(item) for item in value)
+        else:
+            words.append(_as_word(value))
+
+
+class Sidecar(Model):
+    version: Annotated[Literal[1], Strict()]
+    tools: Annotated[tuple[SkillTool, ...], AfterValidator(not_empty)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [tool.name for tool in self.tools]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'two tools are named "{name}"')
+        return self
+
+
+def read_sidecar(folder: Path, name: str) -> tuple[SkillTool, ...]:
+    """The tools that a skill's sidecar declares. SkillError has every fault as FILE:LINE: message."""
+    file = folder / name
+    try:
+        raw = open_inside(folder, name).read_bytes()
+    except FileNotFoundError:
+        raise SkillError([Problem(str(file), 1, "metadata names this file, and it is not there")]) from None
+    document = read_yaml(raw)
+    problems = [Problem(str(file), line, message) for line, message in document.problems]
+    tools: tuple[SkillTool, ...] = ()
+    if not problems:
+        try:
+            tools = Sidecar.model_validate(document.data, context={}).tools
+        except ValidationError as error:
+            for fault in error.errors():
+                place = ".".join(str(part) for part in fault["loc"])
+                message = describe(fault, SkillTool.model_fields)
+                line = document.line_of(fault["loc"])
+                problems.append(Problem(str(file), line, f"{place}: {message}" if place else message))
+    problems += [
+        Problem(str(file), 1, f"{tool.name}: {tool.script} is not in the skill")
+        for tool in tools
+        if tool.script is not None and not _is_there(folder, tool.script)
+    ]
+    if problems:
+        raise SkillError(problems)
+    return tools
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    try:
+        open_inside(folder, name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _as_word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
