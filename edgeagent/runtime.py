@@ -17,6 +17,7 @@ import psutil
 from ulid import ULID
 
 from edgeagent.agents import Agent, LoadedAgents, load_agent, load_agents
+from edgeagent.bundled import bundled
 from edgeagent.config import Config, load_config
 from edgeagent.errors import EdgeagentError, NotFound
 from edgeagent.home import Home, home_from_environment
@@ -27,7 +28,9 @@ from edgeagent.redaction import Redactor
 from edgeagent.sandbox import OpenedSandbox, open_sandbox
 from edgeagent.schema import Event, Json, Run, Step, Terms
 from edgeagent.secrets import NO_BACKEND, EncryptedFile, GivenSecrets, Keyring, Place, SecretChain
+from edgeagent.skills import SkillLibrary
 from edgeagent.store import Opened, Store, open_checked, open_read_only, open_store
+from edgeagent.tools.skill import LOAD_SKILL, RUN_SKILL_SCRIPT, skill_tools
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
 
@@ -79,6 +82,7 @@ class Runtime:
         self.models = Models(self.catalog, self.config, self.home.cache)
         self.redactor = Redactor()
         self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
+        self.skills = SkillLibrary(bundled("skills"), self.home.skills)
 
     @cached_property
     def sandbox(self) -> OpenedSandbox:
@@ -94,12 +98,31 @@ class Runtime:
     def load_agents(self, disabled: frozenset[str] | None = None) -> LoadedAgents:
         """The agents of the home. `disabled` are those that a person switched off; None: as the journal has it."""
         loaded = load_agents(
-            self.home.agents, known_tools=self.toolbox.names(), known_models=self.catalog.names(), home=self.home
+            self.home.agents,
+            known_tools=self.tool_names(),
+            known_skills=self.skills.names(),
+            known_models=self.catalog.names(),
+            home=self.home,
         )
         off = self._disabled() if disabled is None else disabled
         for name in off & loaded.agents.keys():
             loaded.agents[name] = loaded.agents[name].model_copy(update={"enabled": False})
         return loaded
+
+    def tool_names(self) -> tuple[str, ...]:
+        """Every tool that an agent's file may name: built in, or of a skill."""
+        readable = [one.skill for one in self.skills.all() if one.skill]
+        of_skills = [tool.name for skill in readable for tool in skill.tools]
+        return (*self.toolbox.names(), *dict.fromkeys([*of_skills, LOAD_SKILL, RUN_SKILL_SCRIPT]))
+
+    def toolbox_of(self, agent: Agent) -> Toolbox:
+        """The tools that exist for an agent: the built-in ones that its file names, and all of its skills.
+
+        Raises NotFound for a skill that is not installed, SkillError for two tools of one name.
+        """
+        skills = [self.skills.find(name) for name in agent.skills]
+        own = self.toolbox.limited_to([name for name in agent.tools if name in self.toolbox.names()])
+        return own.joined(skill_tools(skills, self.skills.find, lambda: self.sandbox.require()))
 
     def _disabled(self) -> frozenset[str]:
         try:
@@ -113,7 +136,8 @@ class Runtime:
         if name_or_path.endswith(".md") or "/" in name_or_path:
             return load_agent(
                 Path(name_or_path),
-                known_tools=self.toolbox.names(),
+                known_tools=self.tool_names(),
+                known_skills=self.skills.names(),
                 known_models=self.catalog.names(),
                 home=self.home,
             )
@@ -145,7 +169,7 @@ class Runtime:
     def worker(self, store: Store, kind: str, obstacle: Callable[[Agent], str | None] = lambda agent: None) -> Worker:
         return Worker(
             store=store,
-            toolbox=self.toolbox,
+            toolbox=self.toolbox_of,
             models=self.models.of,
             home_dir=self.home.user,
             trash=self.home.trash,

@@ -24,6 +24,7 @@ from edgeagent.redaction import Redactor
 from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.base import Plan, ToolContext
+from edgeagent.tools.skill import RUN_SKILL_SCRIPT
 from edgeagent.tools.toolbox import Toolbox
 from edgeagent.triggers.own import note_own_write
 
@@ -81,6 +82,7 @@ class Worker:
     """Executes runs.
 
     Args:
+        toolbox: gives the tools of an agent, and nothing else.
         models: gives the model of an agent.
         home_dir: what `~` means.
         trash: where deleted files go.
@@ -93,7 +95,7 @@ class Worker:
     """
 
     store: Store
-    toolbox: Toolbox
+    toolbox: Callable[[Agent], Toolbox]
     models: Callable[[Agent], Model]
     home_dir: Path
     trash: Path
@@ -211,13 +213,13 @@ class Worker:
             agent=agent,
             event=Event(run.agent, run.trigger, run.trigger_id, run.id, run.event),
             model=model,
-            toolbox=self.toolbox.limited_to(agent.tools),
+            toolbox=self.toolbox(agent),
             context=lambda n: self._context(run.id, agent, n),
             policy=AgentPolicy(
                 read_roots=agent.read_roots(self.home_dir),
                 write_roots=agent.write_roots(self.home_dir),
                 approval=agent.approval,
-                approve=frozenset(agent.approve),
+                approve=frozenset(agent.approve) | self._always_asking(agent),
                 network=frozenset(host.lower() for host in agent.grants.network),
                 secrets=_bound(agent),
             ),
@@ -235,6 +237,10 @@ class Worker:
         told = f"the process ended in the middle of each of its {agent.limits.attempts} attempts"
         return (loop.settle(begun) if begun else None) or Outcome(RunStatus.FAILED, Reason.CRASHED, error=told)
 
+    def _always_asking(self, agent: Agent) -> frozenset[str]:
+        """Scripts without a description of what they do always ask, unless the agent's file names the tool."""
+        return frozenset({RUN_SKILL_SCRIPT} - set(agent.tools))
+
     def _begun(self, run: Run) -> Begun | None:
         unfinished = self.store.unfinished_step(run.id)
         if unfinished is None or unfinished.plan is None:
@@ -244,7 +250,7 @@ class Worker:
 
     def _may_act(self, agent: Agent) -> bool:
         """Whether the last hour, over all runs and restarts, leaves room for one more call that changes something."""
-        acting = [spec.name for spec in self.toolbox.limited_to(agent.tools).specs() if not spec.read_only]
+        acting = [spec.name for spec in self.toolbox(agent).specs() if not spec.read_only]
         used = self.store.tool_calls_since(agent.name, self.clock() - timedelta(hours=1), acting)
         return used < agent.limits.actions_per_hour
 

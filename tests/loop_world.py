@@ -39,7 +39,7 @@ class World:
     def worker(self, model: Model, owner: str = "daemon:1:1") -> Worker:
         return Worker(
             store=self.store,
-            toolbox=TOOLBOX,
+            toolbox=lambda agent: TOOLBOX.limited_to(agent.tools),
             models=lambda agent: model,
             home_dir=self.home,
             trash=self.trash,

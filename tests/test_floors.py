@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgeagent"
 FLOORS = {
     0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs", "redaction"},
     1: {"config", "agents", "secrets"},
-    2: {"store", "model", "policy", "power", "sandbox"},
+    2: {"store", "model", "policy", "power", "sandbox", "skills"},
     3: {"tools"},
     4: {"loop", "prompt", "triggers"},
     5: {"worker", "gate", "telemetry"},

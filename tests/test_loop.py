@@ -277,9 +277,10 @@ class Sending:
 def sender(world: World, tool: Sending, settings: str = "") -> tuple[Worker, Agent]:
     """An agent that may call `send`, and its worker."""
     worker = world.worker(ScriptedModel(["Sent."]), "daemon:2:2")
-    worker.toolbox = Toolbox([*builtin_tools(), tool])
+    toolbox = Toolbox([*builtin_tools(), tool])
+    worker.toolbox = lambda agent: toolbox.limited_to(agent.tools)
     text = f"---\nname: filer\ntools: [send]\napproval: never\n{settings}\n---\nSend it.\n"
-    return worker, parse_agent(world.home / "filer.md", text.encode(), known_tools=worker.toolbox.names())
+    return worker, parse_agent(world.home / "filer.md", text.encode(), known_tools=toolbox.names())
 
 
 def resumed(world: World, tool: Sending, settings: str = "", *, attempts: int = 1) -> Run:

@@ -45,10 +45,11 @@ _CONTRACT_TOOLS = frozenset({"http_request", "notify"})
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What this installation has, to check names against. `models` None: not known, so any name may be one."""
+    """What this installation has, to check names against. None: not known, so any name may be one."""
 
     tools: Collection[str]
     models: Collection[str] | None = None
+    skills: Collection[str] | None = None
     home: Home | None = None
 
 
@@ -74,6 +75,14 @@ def _word(name: str) -> str:
     return name
 
 
+def _known_skill(name: str, info: ValidationInfo) -> str:
+    known: Known | None = info.context
+    if known is None or known.skills is None or name in known.skills:
+        return _word(name)
+    near = did_you_mean(name, known.skills)
+    raise ValueError(f'unknown skill "{name}"{near or "; see edgeagent skills list"}')
+
+
 def _secret(name: str) -> str:
     if not _SECRET.fullmatch(name):
         raise ValueError(f'"{name}" is not the name of a secret; write one such as NTFY_TOKEN')
@@ -97,6 +106,7 @@ Template = Annotated[Words, AfterValidator(check_template)]
 ToolName = Annotated[Text, AfterValidator(_known_tool)]
 RuledTool = Annotated[Text, AfterValidator(_ruled_tool)]
 Name = Annotated[Text, AfterValidator(_word)]
+SkillName = Annotated[Text, AfterValidator(_known_skill)]
 GrantPath = Annotated[Text, AfterValidator(check_grant)]
 Host = Annotated[Text, AfterValidator(check_host)]
 Secret = Annotated[Text, AfterValidator(_secret)]
@@ -220,7 +230,7 @@ class Frontmatter(Model):
     model: ModelChoice | None = None
     triggers: Annotated[tuple[Trigger, ...], BeforeValidator(with_ids), AfterValidator(check_ids_differ)] = ()
     tools: Annotated[tuple[ToolName, ...], AfterValidator(_all_differ)] = ()
-    skills: Annotated[tuple[Name, ...], AfterValidator(_all_differ)] = ()
+    skills: Annotated[tuple[SkillName, ...], AfterValidator(_all_differ)] = ()
     mcp: Annotated[tuple[Name, ...], AfterValidator(_all_differ)] = ()
     grants: Grants = Grants()
     approval: Literal["never", "on-write", "always"] = "on-write"

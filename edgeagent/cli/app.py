@@ -46,6 +46,10 @@ class App:
         """Whether a person is there to answer."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
+    def confirm(self, question: str) -> bool:
+        """A person's yes; no where nobody is there to ask."""
+        return self.can_ask and click.confirm(question, err=True)
+
     def note(self, text: str) -> None:
         """Something worth knowing that is not the data asked for; left out with -q."""
         if not self.quiet:

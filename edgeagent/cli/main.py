@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs:runs", "What has run, and how it went."),
     "agents": ("agents:agents", "The agents: list, show, write, check, switch."),
     "tools": ("tools:tools", "What agents can be allowed to do."),
+    "skills": ("skills:skills", "What agents can be lent: tools and instructions from elsewhere."),
     "models": ("models:models", "The models on this device, and those that can be brought here."),
     "backup": ("backup:backup", "Copy the journal, also while the daemon runs."),
     "secrets": ("secrets:secrets", "Passwords and tokens that tools may use: set, list, remove."),

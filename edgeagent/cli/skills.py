@@ -10,8 +10,8 @@ import click
 from edgeagent.cli.app import App, pass_app
 from edgeagent.cli.command import Group, json_option
 from edgeagent.cli.screen import Column
-from edgeagent.errors import SkillError, UsageError
-from edgeagent.schema import Json, utc_now
+from edgeagent.errors import SkillError
+from edgeagent.schema import Json
 
 if TYPE_CHECKING:
     from edgeagent.skills import Installed, Skill
@@ -83,6 +83,7 @@ def add(app: App, source: str, replace: bool, yes: bool, as_json: bool) -> int:
     Shows what their tools ask for, and asks before they are trusted. Without a terminal and without --yes they are
     installed but not trusted.
     """
+    from edgeagent.runtime import utc_now
     from edgeagent.skills.fetch import staged
 
     library = app.runtime.skills
@@ -105,7 +106,8 @@ def add(app: App, source: str, replace: bool, yes: bool, as_json: bool) -> int:
             app.screen.json(_as_json(one))
         else:
             app.screen.line(f"{one.name}: {one.state}")
-            app.note(f"try: {one.hint}") if one.hint else None
+            if one.hint:
+                app.note(f"try: {one.hint}")
     return 0 if all(one.state not in ("untrusted", "broken") for one in added) else 4
 
 
@@ -115,6 +117,8 @@ def add(app: App, source: str, replace: bool, yes: bool, as_json: bool) -> int:
 @pass_app
 def trust(app: App, name: str, yes: bool) -> int:
     """Let a new or changed skill run, as its files are now. Shows what it asks for, and what of that is new."""
+    from edgeagent.runtime import utc_now
+
     library = app.runtime.skills
     found = library.find(name)
     if found.skill is None:
@@ -170,6 +174,36 @@ def validate(app: App, target: str, as_json: bool) -> int:
     return 2 if problems else 0
 
 
+@skills.command()
+@click.argument("target", metavar="PATH|SKILL")
+@json_option
+@pass_app
+def test(app: App, target: str, as_json: bool) -> int:
+    """Run the tests that a skill declares, in the sandbox. Exit code 1 when one does not hold."""
+    from edgeagent.tools.skill_test import run_tests
+
+    folder = Path(target).expanduser()
+    library = app.runtime.skills
+    found = library.look(folder) if folder.is_dir() else library.find(target)
+    if found.skill is None:
+        raise SkillError.of(f"skill {found.name} cannot be read: {found.reason}", found.hint)
+    missing = found.skill.requirements.missing()
+    if missing:
+        raise SkillError.of(f"skill {found.name} does not run: this machine lacks {', '.join(missing)}", found.hint)
+    verdicts = list(run_tests(found, app.runtime.sandbox.require))
+    failed = [one for one in verdicts if one.fault]
+    if as_json:
+        tests = [{"tool": one.tool, "test": one.number, "ok": not one.fault, "fault": one.fault} for one in verdicts]
+        counts = {"passed": len(verdicts) - len(failed), "failed": len(failed)}
+        app.screen.json({"skill": found.name, **counts, "tests": tests})
+        return 1 if failed else 0
+    for one in verdicts:
+        app.screen.line(f"{one.tool} {one.number}: {one.fault or 'ok'}")
+    if not verdicts:
+        app.note("it declares no tests")
+    return 1 if failed else 0
+
+
 def _as_json(one: Installed) -> Json:
     skill = one.skill
     return {
@@ -217,6 +251,3 @@ def _lines(asked: Json) -> list[str]:
         if not kinds:
             found.append(f"{tool} asks for nothing")
     return found
-
-
-__all__ = ["UsageError", "skills"]

@@ -21,8 +21,8 @@ def tools() -> None:
 @pass_app
 def list_tools(app: App, agent: str | None, as_json: bool) -> None:
     """The tools that agents can name, with their arguments."""
-    names = app.runtime.agent(agent).tools if agent else app.runtime.toolbox.names()
-    specs = app.runtime.toolbox.specs(names)
+    toolbox = app.runtime.toolbox_of(app.runtime.agent(agent)) if agent else app.runtime.toolbox
+    specs = toolbox.specs()
     if as_json:
         app.screen.json([_as_json(spec) for spec in specs])
     elif specs:

@@ -48,5 +48,6 @@ def fingerprint(folder: Path) -> str:
         if total > MAX_BYTES:
             raise SkillError.of(f"{folder} is larger than {MAX_BYTES // 1_000_000} MB, too large for a skill")
         with path.open("rb") as file:
-            whole.update(f"{name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode("utf-8", "surrogateescape"))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{name}:{digest}\n".encode("utf-8", "surrogateescape"))
     return f"sha256:{whole.hexdigest()}"

@@ -73,6 +73,10 @@ class SkillLibrary:
                     return self._look(name, root / name, is_bundled=root is self._bundled)
         raise NotFound(f"no skill named {name}", "edgeagent skills list")
 
+    def look(self, folder: Path) -> Installed:
+        """The skill in a folder that is not installed, as if it were."""
+        return self._look(folder.resolve().name, folder, is_bundled=False)
+
     def _look(self, name: str, folder: Path, *, is_bundled: bool) -> Installed:
         origin: Literal["bundled", "installed"] = "bundled" if is_bundled else "installed"
         try:
@@ -98,8 +102,8 @@ class SkillLibrary:
 
     # --- changing what is installed -------------------------------------------------------------------------------
 
-    def install(self, staged: Skill, source: str, now: datetime, *, replace: bool = False) -> Installed:
-        """Takes a skill folder that was checked and staged on the same disk into the library, and pins it."""
+    def install(self, staged: Skill, *, replace: bool = False) -> None:
+        """Takes a skill folder that was checked and staged on the same disk into the library. It is not trusted yet."""
         target = self._folder / staged.name
         if target.exists() and not replace:
             raise UsageError(
@@ -110,7 +114,6 @@ class SkillLibrary:
         if target.exists():
             shutil.rmtree(target)
         os.replace(staged.folder, target)
-        return self.trust(staged.name, now, source=source)
 
     def trust(self, name: str, now: datetime, *, source: str = "") -> Installed:
         """Pins an installed skill to what its files are now."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import jsonschema
-from pydantic import AfterValidator, Field, Strict, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edgeagent.agents.frontmatter import read_yaml
 from edgeagent.errors import Problem, SkillError
@@ -89,7 +89,7 @@ class SkillTool(Model):
         for part in self.run:
             for slot in _SLOT.findall(part):
                 if slot not in known:
-                    raise ValueError(f'run names {{{slot}}}, which input_schema does not have')
+                    raise ValueError(f"run names {{{slot}}}, which input_schema does not have")
         if _SLOT.search(self.run[0]):
             raise ValueError("run must begin with a fixed program, not with an argument")
         if not 0 < self.timeout <= 3600:
@@ -135,7 +135,7 @@ class SkillTool(Model):
 
 
 class Sidecar(Model):
-    version: Annotated[Literal[1], Strict()]
+    version: Literal[1]
     tools: Annotated[tuple[SkillTool, ...], AfterValidator(not_empty)]
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Tools that come from skills: a call becomes one command in the sandbox, with what the tool needs and the agent grants.
+"""Tools that come from skills: a call is one command in the sandbox, with what the tool needs and the agent grants.
 
 Three kinds: a tool that a skill's tools.yaml declares; `run_skill_script` for skills that only bring scripts; and
 `load_skill`, which gives a skill's instructions when the model asks for them. What a tool says it needs is a request:
@@ -20,14 +20,14 @@ from edgeagent.errors import SandboxError, ToolError
 from edgeagent.sandbox import Command, Limits, Outcome, Sandbox, run
 from edgeagent.schema import Json, ToolSpec
 from edgeagent.skills import Installed, Skill, SkillTool
-from edgeagent.tools.base import Plan, ToolContext, cut, shown
+from edgeagent.tools.base import Plan, Tool, ToolContext, cut, shown
 from edgeagent.tools.paths import resolve
 
 LOAD_SKILL = "load_skill"
 RUN_SKILL_SCRIPT = "run_skill_script"
 SCRIPT_SECONDS = 60.0
 _ERROR_CHARACTERS = 400
-_INTERPRETERS = {".py": "python3", ".sh": "sh", ".bash": "bash", ".js": "node", ".mjs": "node", ".pl": "perl", ".rb": "ruby"}
+_INTERPRETERS = {".py": "python3", ".sh": "sh", ".bash": "bash", ".js": "node", ".pl": "perl"}
 
 Find = Callable[[str], Installed]
 """The skill of a name as it is now, so that a change between two calls is seen."""
@@ -35,12 +35,10 @@ OpenSandbox = Callable[[], Sandbox]
 """The sandbox of this machine. SandboxError where it has none that a skill may run in."""
 
 
-def skill_tools(skills: Sequence[Installed], find: Find, sandbox: OpenSandbox) -> list[SkillCall | RunSkillScript | LoadSkill]:
+def skill_tools(skills: Sequence[Installed], find: Find, sandbox: OpenSandbox) -> list[Tool]:
     """The tools that these skills give an agent, in their order."""
     readable = [one.skill for one in skills if one.skill is not None]
-    tools: list[SkillCall | RunSkillScript | LoadSkill] = [
-        SkillCall(skill, tool, find, sandbox) for skill in readable for tool in skill.tools
-    ]
+    tools: list[Tool] = [SkillCall(skill, tool, find, sandbox) for skill in readable for tool in skill.tools]
     scripted = {skill.folder.name: skill.scripts for skill in readable if skill.scripts and not skill.has_sidecar}
     if scripted:
         tools.append(RunSkillScript(scripted, find, sandbox))
@@ -74,30 +72,33 @@ class SkillCall:
         """Checks the arguments against the schema and resolves those that are paths."""
         check_arguments(arguments, self.tool.input_schema)
         reads, writes = self._paths("read", arguments, context), self._paths("write", arguments, context)
-        filled = {**arguments, **{name: str(path) for name, path in (reads | writes).items() if name in arguments}}
-        hosts = tuple(host for host in self.tool.needs.network if host.lower() in context.network)
+        filled = dict(arguments)
+        for name, paths in (reads | writes).items():
+            if name in arguments:
+                places = [str(path) for path in paths]
+                filled[name] = places if isinstance(arguments[name], list) else places[0]
+        name = self.skill.folder.name
         return Plan(
             tool=self.tool.name,
             arguments=arguments,
-            reads=tuple(reads.values()),
-            writes=tuple(writes.values()),
-            detail={"skill": self.skill.folder.name, "fingerprint": _fingerprint(self.find, self.skill), "filled": filled},
-            hosts=hosts,
+            reads=tuple(path for paths in reads.values() for path in paths),
+            writes=tuple(path for paths in writes.values() for path in paths),
+            detail={"skill": name, "fingerprint": self.find(name).fingerprint, "filled": filled},
+            hosts=tuple(host for host in self.tool.needs.network if host.lower() in context.network),
         )
 
-    def _paths(self, kind: str, arguments: Json, context: ToolContext) -> dict[str, Path]:
-        """The paths of one kind of need: those in arguments, and fixed ones as far as they are granted."""
-        found: dict[str, Path] = {}
+    def _paths(self, kind: str, arguments: Json, context: ToolContext) -> dict[str, list[Path]]:
+        """The paths of one kind of need, by need: those in arguments, and fixed ones as far as they are granted."""
+        found: dict[str, list[Path]] = {}
         for need in getattr(self.tool.needs, kind):
             if need in self.tool.input_schema.get("properties", {}):
-                value = arguments.get(need)
-                for number, item in enumerate(value if isinstance(value, list) else [value]):
-                    if item is not None:
-                        found[need if not isinstance(value, list) else f"{need} {number}"] = resolve(str(item), context.home_dir)
+                value = arguments.get(need, [])
+                items = value if isinstance(value, list) else [value]
+                found[need] = [resolve(str(item), context.home_dir) for item in items]
             elif need.startswith(("/", "~")):
                 path = resolve(need, context.home_dir)
                 if context.may_write(path) if kind == "write" else context.may_read(path):
-                    found[need] = path
+                    found[need] = [path]
         return found
 
     def apply(self, plan: Plan, context: ToolContext) -> str:
@@ -233,8 +234,8 @@ def printed(outcome: Outcome, what: str, seconds: float) -> str:
     if outcome.limit is not None:
         raise ToolError(f"{what} was ended: {_LIMITS[outcome.limit].format(seconds=seconds)}")
     if outcome.exit_code:
-        said = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
-        raise ToolError(f"{what} ended with exit code {outcome.exit_code}: {said[-_ERROR_CHARACTERS:] or 'it said nothing'}")
+        said = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()[-_ERROR_CHARACTERS:]
+        raise ToolError(f"{what} ended with exit code {outcome.exit_code}: {said or 'it said nothing'}")
     try:
         return outcome.stdout.decode("utf-8")
     except UnicodeDecodeError:
@@ -276,12 +277,8 @@ def _same(find: Find, plan: Plan) -> Skill:
     found = find(plan.detail["skill"])
     skill = found.usable()
     if found.fingerprint != plan.detail["fingerprint"]:
-        raise ToolError(f"skill {found.name} has changed since this call was planned; edgeagent skills trust {found.name}")
+        raise ToolError(f"skill {found.name} has changed since this call was planned")
     return skill
-
-
-def _fingerprint(find: Find, skill: Skill) -> str:
-    return find(skill.folder.name).fingerprint
 
 
 def _existing(paths: Sequence[Path], context: ToolContext) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
-from edgeagent.errors import EdgeagentError
+from edgeagent.errors import EdgeagentError, SkillError
 from edgeagent.schema import Decision, Json, ToolCall, ToolResult, ToolSpec
 from edgeagent.tools.base import Plan, Tool, ToolContext, Varying, cut, shown
 from edgeagent.tools.database import QueryDatabase
@@ -46,6 +46,15 @@ class Toolbox:
     def limited_to(self, names: Collection[str]) -> Toolbox:
         """A toolbox in which nothing but `names` exists."""
         return Toolbox(self._tools[name] for name in names)
+
+    def joined(self, tools: Iterable[Tool]) -> Toolbox:
+        """A toolbox with these tools as well. SkillError where one has a name that is taken."""
+        every = [*self._tools.values(), *tools]
+        names = [tool.spec.name for tool in every]
+        for name in names:
+            if names.count(name) > 1:
+                raise SkillError.of(f"two tools of this agent are named {name}", "leave out one of the skills")
+        return Toolbox(every)
 
     def call(
         self, call: ToolCall, context: ToolContext, *, decide: Decide, record_started: Callable[[Plan], object]
