@@ -38,14 +38,21 @@ missing_packages() {
 missing_test_packages() {
     command -v dbus-run-session >/dev/null || printf 'dbus\n'
     command -v gnome-keyring-daemon >/dev/null || printf 'gnome-keyring\n'
+    PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || printf 'mosquitto\n'
+    command -v mosquitto_pub >/dev/null || printf 'mosquitto-clients\n'
+    command -v openssl >/dev/null || printf 'openssl\n'
 }
 
 install_packages() {
     if [ "$packages" = --packages ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        local had_broker
+        had_broker=$(PATH=$PATH:/usr/sbin command -v mosquitto || true)
         say "installing: $(xargs < packaging/debian-packages.txt)"
         apt-get update -qq
         xargs env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
             < packaging/debian-packages.txt >&2
+        # The package starts a broker of its own; the tests start theirs.
+        if [ -z "$had_broker" ]; then systemctl disable --quiet --now mosquitto 2>/dev/null || true; fi
     fi
 }
 

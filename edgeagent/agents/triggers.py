@@ -6,19 +6,23 @@ Only parsed and validated here; watching the world is the business of `edgeagent
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, field_validator
 
 from edgeagent.agents.grants import check_watch, resolve
 from edgeagent.fields import Duration, Flag, Model, Text, Whole, Words, not_empty
 from edgeagent.words import did_you_mean
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_BROKER = re.compile(
+    r"(?:(?P<scheme>mqtts?)://)?(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>\d{1,5}))?/?"
+)
 _TOPIC_WILDCARD = re.compile(r"[+#]")
 _MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -182,16 +186,57 @@ class WebhookTrigger(BaseTrigger):
         return "/".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    host: str
+    port: int
+    uses_tls: bool
+
+
+def broker_address(written: str) -> BrokerAddress:
+    """From `host`, `host:port`, `mqtt://host:port` or `mqtts://host:port`. Port 8883 is TLS. Raises ValueError."""
+    found = _BROKER.fullmatch(written)
+    if not found or (found["port"] and not 1 <= int(found["port"]) <= 65535):
+        raise ValueError(f'"{written}" is not a broker; write one such as mqtts://broker.example.org:8883')
+    uses_tls = found["scheme"] == "mqtts" or (found["scheme"] is None and found["port"] == "8883")
+    port = int(found["port"] or (8883 if uses_tls else 1883))
+    return BrokerAddress(found["six"] or found["host"], port, uses_tls)
+
+
 class MqttTrigger(BaseTrigger):
-    """A message on a broker (host or host:port). `share` is a group that shares the work."""
+    """A message on a broker. `share` is a group that shares the work; `secret` names the password."""
 
     trigger: Literal["mqtt"]
     broker: Words
     topic: Words
-    qos: Annotated[int, Strict(), Field(ge=0, le=2)] = 0
+    qos: Annotated[int, Strict(), Field(ge=0, le=2)] = 1
     username: Words | None = None
     secret: Words | None = None
     share: Words | None = None
+
+    @property
+    def address(self) -> BrokerAddress:
+        return broker_address(self.broker)
+
+    @field_validator("broker")
+    @classmethod
+    def _broker_is_an_address(cls, value: str) -> str:
+        broker_address(value)
+        return value
+
+    @field_validator("share")
+    @classmethod
+    def _share_is_a_group(cls, value: str | None) -> str | None:
+        if value is not None and re.search(r"[+#/]", value):
+            raise ValueError(f'"{value}" is not a group; write a name without + # and /')
+        return value
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_of_somebody(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("username") is None:
+            raise ValueError("a secret is the password of a `username`; give that too")
+        return value
 
     @field_validator("topic")
     @classmethod

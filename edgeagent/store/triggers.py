@@ -7,7 +7,7 @@ an occurrence nor make two of it. Deciding what is an occurrence is edgeagent/tr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from edgeagent.schema import Event, Json, RunStatus, format_time
@@ -156,14 +156,26 @@ class TriggerState(Chains):
         )
         return found
 
-    def record_message(self, event: Event, packet: int, digest: str, now: datetime) -> str | None:
-        """A message of a broker as an event, together with what tells it when it is sent again."""
+    def note_message(self, agent: str, trigger_id: str, packet: int, digest: str, event_key: str) -> None:
+        """What tells a message when it is sent again. Goes with its event, in one `transaction`."""
         with self._db.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?)",
-                [event.agent, event.trigger_id, packet, digest, to_text(event.key)],
+                [agent, trigger_id, packet, digest, to_text(event_key)],
             )
-            return self.enqueue(event, now=now)
+
+    def message_packets(self, agent: str, trigger_id: str) -> list[int]:
+        rows = self._db.rows("SELECT packet FROM messages WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
+        return [row["packet"] for row in rows]
+
+    def forget_messages(self, agent: str, trigger_id: str, packets: Collection[int]) -> None:
+        """These are not sent again."""
+        if packets:
+            with self._db.transaction() as connection:
+                connection.executemany(
+                    "DELETE FROM messages WHERE agent = ? AND trigger_id = ? AND packet = ?",
+                    [(agent, trigger_id, packet) for packet in packets],
+                )
 
 
 def _write_file(connection: sqlite3.Connection, agent: str, trigger_id: str, path: str, state: FileState) -> None:

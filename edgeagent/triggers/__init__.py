@@ -6,6 +6,7 @@
                 did itself; patterns which files count; filesystems which folders must be polled
     webhook     HTTP requests    chain    runs of other agents    startup    boots
     table       rows of a database: foreign reads it, outbox what is put into it for changes and deletions
+    mqtt        messages, from the session that broker keeps
     schedule    cron, every, at: occurrences the calendar, alarms and alarm the ringing
 
 What runs for an event is the worker's affair; what an agent file may say about a trigger is `edgeagent.agents`.

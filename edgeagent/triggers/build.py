@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.secrets import Secrets
 from edgeagent.store import Store
 from edgeagent.triggers.alarms import Alarms
-from edgeagent.triggers.base import Trigger, TriggerState, WallClock
+from edgeagent.triggers.base import Trigger, WallClock
 from edgeagent.triggers.chain import ChainTrigger
 from edgeagent.triggers.file import FileTrigger
+from edgeagent.triggers.mqtt import MqttTrigger
 from edgeagent.triggers.schedule import ScheduleTrigger
 from edgeagent.triggers.startup import StartupTrigger, boot_id
 from edgeagent.triggers.table import TableTrigger
@@ -66,26 +67,8 @@ def _build(agent: str, settings: object, around: Surroundings) -> Trigger:
         return ChainTrigger(agent, settings, store=store, agents=around.agents)
     if isinstance(settings, kinds.StartupTrigger):
         return StartupTrigger(agent, settings.id, store=store, clock=clock, boot_id=around.boot_id)
-    assert isinstance(settings, kinds.BaseTrigger)
-    return Unavailable(agent, settings.id, str(getattr(settings, "trigger", "unknown")))
-
-
-@dataclass(frozen=True, slots=True)
-class Unavailable:
-    """A kind of trigger that an agent file may name and that this version cannot run. It says so and never fires."""
-
-    agent: str
-    trigger_id: str
-    kind: str
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def scan(self, now: datetime) -> None: ...
-
-    def state(self) -> TriggerState:
-        return TriggerState("error", f"this version cannot run {self.kind} triggers; see the changelog")
+    assert isinstance(settings, kinds.MqttTrigger)
+    return MqttTrigger(agent, settings, store=store, secrets=around.secrets, clock=clock)
 
 
 def machine_zone() -> tzinfo:
