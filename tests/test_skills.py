@@ -309,7 +309,7 @@ def test_an_archive_cannot_unpack_without_end(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("name", ["broken.zip", "broken.tar.gz", "broken.skill"])
 def test_a_broken_archive_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04 not really")
-    with pytest.raises(SkillError, match="no archive that can be unpacked"), staged(str(tmp_path / name), tmp_path / "s"):
+    with pytest.raises(SkillError, match="no archive that can be unpacked"), staged(str(tmp_path / name), tmp_path):
         pass
 
 
