@@ -8,16 +8,19 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from api_world import SmallBackend, now, served
 
 from edgeagent.agents import WebhookTrigger as WebhookSettings
 from edgeagent.api.app import build_app
 from edgeagent.api.client import _UnixConnection
-from edgeagent.api.hooks import TRUSTED, is_trusted
+from edgeagent.api.guard import Guard
+from edgeagent.api.hooks import is_trusted
 from edgeagent.api.wire import MAX_BODY
 from edgeagent.secrets import GivenSecrets
 from edgeagent.triggers.webhook import WebhookTrigger
@@ -194,44 +197,43 @@ def test_an_idempotency_key_has_a_longest_length(door: Door) -> None:
 @pytest.mark.parametrize("secret", [None, "DOOR"])
 def test_over_tcp_a_hook_takes_its_signature_or_the_token_of_the_api(tmp_path: Path, secret: str | None) -> None:
     with served(tmp_path) as (backend, _):
-        door = Door(tmp_path, backend)
-        door.listen(secret=secret)
+        Door(tmp_path, backend).listen(secret=secret)
         with over_tcp(backend) as port:
-            unsigned, correct = tcp(port, b"x", ""), tcp(port, b"x", f"X-Signature-256: {signed(b'x')}\r\n")
-    assert unsigned == 401
-    assert correct == (401 if secret is None else 202)
+            signature, token = f"X-Signature-256: {signed(b'x')}", f"Authorization: Bearer {TOKEN}"
+            found = [tcp(port, b"x", *headers) for headers in ([], [signature], [token], [signature, token])]
+        assert len(backend.store.runs()) == found.count(202)
+    assert found == ([401, 401, 202, 202] if secret is None else [401, 202, 401, 202])
 
 
-def test_who_showed_the_token_is_trusted_over_tcp() -> None:
-    tcp_scope = {"server": ("127.0.0.1", 8321)}
-    assert not is_trusted(tcp_scope)
-    assert is_trusted({**tcp_scope, TRUSTED: True}) and is_trusted({"server": None})
+def test_over_tcp_nobody_is_trusted_unless_the_guard_says_so() -> None:
+    over = {"server": ("127.0.0.1", 8321)}
+    assert not is_trusted(over) and not is_trusted({**over, "state": {"is_trusted": False}})
+    assert is_trusted({**over, "state": {"is_trusted": True}}) and is_trusted({"server": None})
 
 
-class over_tcp:  # noqa: N801  # reads as a word
-    """The same routes on a loopback port, as an API that listens there would have them."""
-
-    def __init__(self, backend: SmallBackend) -> None:
-        import uvicorn
-
-        settings = uvicorn.Config(build_app(backend), lifespan="off", ws="none", log_config=None)
-        self._server = uvicorn.Server(settings)
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
-
-    def __enter__(self) -> int:
-        self._thread.start()
-        return int(self._socket.getsockname()[1])
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._socket.close()
+TOKEN = "the token of this very API"
 
 
-def tcp(port: int, body: bytes, headers: str) -> int:
+@contextmanager
+def over_tcp(backend: SmallBackend) -> Iterator[int]:
+    """The same routes behind the guard on a loopback port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = int(listener.getsockname()[1])
+    app = Guard(build_app(backend), TOKEN, f"127.0.0.1:{port}")
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def tcp(port: int, body: bytes, *headers: str) -> int:
     """The status of one request."""
+    head = ["POST /hooks/door HTTP/1.1", f"Host: localhost:{port}", "Connection: close", f"Content-Length: {len(body)}"]
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        head = f"POST /hooks/door HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-        connection.sendall((head + headers + "\r\n").encode() + body)
+        connection.sendall("\r\n".join([*head, *headers, "", ""]).encode() + body)
         return int(connection.makefile("rb").readline().split()[1])

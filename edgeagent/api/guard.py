@@ -16,7 +16,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -45,11 +44,6 @@ def read_token(path: Path) -> str:
     if len(token) < 20:
         raise HomeError(f"the token in {path} is too short", f"rm '{path}'; a new one is made")
     return token
-
-
-def is_trusted(request: Request) -> bool:
-    """Whether the caller is known: over the unix socket always, over TCP where the token was shown."""
-    return bool(getattr(request.state, "is_trusted", True))
 
 
 class Guard:

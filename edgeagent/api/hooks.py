@@ -1,7 +1,7 @@
 """POST /hooks/{path}: what a webhook trigger listens to. Reads the request and hands it on; lets nobody in itself.
 
-A request is trusted that came by the control socket, or that showed the token of the API: whoever checks the token sets
-`scope[TRUSTED]` and lets requests to /hooks/ pass without it, since a hook with a secret has a check of its own.
+A request is trusted that came by the control socket, or that showed the token of the API: `guard` says which, and lets
+requests to /hooks/ pass without it, since a hook with a secret has a check of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgeagent.api.backend import Hooks
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
-TRUSTED = "edgeagent.trusted"
 
 _DRAINED = 64_000_000
 """Bytes that are read and thrown away, so that who sends too much gets to read the answer."""
@@ -53,9 +52,9 @@ async def answer(request: Request, hooks: Hooks) -> Json:
 
 
 def is_trusted(scope: Scope) -> bool:
-    """Over TCP the server has an address and a port, on a socket in the file system uvicorn gives neither."""
+    """Over TCP the server has an address and a port; on a socket in the file system uvicorn gives neither."""
     server = scope.get("server")
-    return server is None or server[1] is None or scope.get(TRUSTED) is True
+    return server is None or server[1] is None or scope.get("state", {}).get("is_trusted") is True
 
 
 async def _body(request: Request) -> bytes:
