@@ -10,16 +10,15 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
@@ -84,7 +83,7 @@ def endless() -> ModelError:
 class _Generation(Extension):
     """`{% generation %}` marks the assistant's own tokens for training; at inference it is transparent."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012  # jinja2 declares it so
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
         next(parser.stream)
@@ -136,7 +135,7 @@ class _Environment(SandboxedEnvironment):
             self.budget.measured(sum(sizes))
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
         self.budget.turn()
         if any(isinstance(value, int) and abs(value) > MAX_RENDERED for value in (*arguments, *named.values())):
             raise endless()
@@ -215,9 +214,11 @@ class BoundedTemplate:
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = now
+        environment.globals["datetime"] = now("%Y-%m-%d")
         try:
             with self._bounds():
                 self._template = environment.from_string(source)
+                self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
         except (*_FAILURES, SyntaxError) as error:
             raise ModelError(f"the model's chat template cannot be read: {error}") from error
 
@@ -243,7 +244,7 @@ class BoundedTemplate:
 def _hard_bounds() -> Iterator[None]:
     """Ends the process after a time that no template needs, even within one call into C, and limits its memory."""
     with _one_at_a_time:
-        faulthandler.dump_traceback_later(HARD_SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(HARD_SECONDS, exit=True)
         try:
             with _memory_limit():
                 yield

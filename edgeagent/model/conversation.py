@@ -12,10 +12,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgeagent.errors import ModelError, PromptTooLong
-from edgeagent.model.constraint import Turn, read_turn, turn_grammar
 from edgeagent.model.llama import Weights
 from edgeagent.model.protocol import ChatRequest
 from edgeagent.model.slots import common
+from edgeagent.model.syntax.derive import derive_syntax
+from edgeagent.model.syntax.syntax import Turn
 from edgeagent.model.template import ChatTemplate
 from edgeagent.schema import Message
 
@@ -35,15 +36,18 @@ class Conversations:
             raise ModelError(f"{path.name} has no chat template", "use an instruction-tuned model")
         self._weights = weights
         self._context = context
-        self._special = weights.special_texts()
-        self._template = ChatTemplate(source, self._special, bos=weights.begin_text(), eos=weights.end_text())
+        special = weights.special_texts()
+        self._template = ChatTemplate(
+            source, special, bos=weights.begin_text(), eos=weights.end_text(), in_own_process=True
+        )
+        self._syntax = derive_syntax(self._template, special, [weights.text([token]) for token in weights.end_tokens()])
         self._stable: dict[str, list[int]] = {}
 
     def prompt(self, request: ChatRequest) -> list[int]:
         """The rendered conversation as tokens. Special-token texts inside messages stay text: they are cut in two."""
         tokens: list[int] = []
         tokenize = self._weights.tokenize
-        for text, is_literal in self._template.render(request.messages, request.tools):
+        for text, is_literal in self._template.render(request.messages, request.tools, habits=self._syntax.habits):
             if is_literal:
                 tokens += tokenize(text[:1], special=False) + tokenize(text[1:], special=False)
                 continue
@@ -92,13 +96,8 @@ class Conversations:
 
     def grammar(self, request: ChatRequest) -> str:
         """What may be written in this turn, in llguidance's Lark dialect."""
-        return turn_grammar(
-            request.tools,
-            request.output_schema,
-            is_special=self._special.__contains__,
-            max_thinking_tokens=request.max_thinking_tokens,
-        )
+        return self._syntax.grammar(request.tools, request.output_schema, request.max_thinking_tokens)
 
     def read(self, request: ChatRequest, written: str) -> Turn:
         """What a finished turn says. ModelError where the text is not of the grammar, which means it was cut."""
-        return read_turn(written, request.output_schema is not None)
+        return self._syntax.read(written, request.tools, request.output_schema is not None)

@@ -15,8 +15,18 @@ from typing import Any
 
 from edgeagent.errors import ModelError
 from edgeagent.model.bounded_jinja import BoundedTemplate
-from edgeagent.model.syntax.habits import PLAIN, Habits, as_template_takes, described_functions, functions_of
+from edgeagent.model.syntax.habits import PLAIN, Habits, as_template_takes, functions_of, simple_functions
 from edgeagent.schema import Json, Message, ToolSpec
+
+_TOOL_NAMES = frozenset({"functions", "xml_tools", "available_tools", "custom_tools"})
+"""What templates that do not know `tools` call them."""
+
+
+class _Functions(list[Json]):
+    """Prints itself as JSON, for templates that just write it out."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
 
 
 class ChatTemplate:
@@ -34,10 +44,12 @@ class ChatTemplate:
         self, source: str, special: Iterable[str] = (), bos: str = "", eos: str = "", *, in_own_process: bool = False
     ) -> None:
         self.source = source
-        self.special = tuple(sorted((text for text in special if len(text) > 1 and text.strip()), key=len, reverse=True))
-        self._special = re.compile("|".join(map(re.escape, self.special))) if self.special else None
+        texts = sorted((text for text in special if len(text) > 1 and text.strip()), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, texts))) if texts else None
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._template = BoundedTemplate(source, in_own_process=in_own_process)
+        others = self._template.variables & _TOOL_NAMES
+        self._tool_names = {"tools"} if "tools" in self._template.variables else others
 
     def render(
         self,
@@ -54,10 +66,10 @@ class ChatTemplate:
         try:
             text = self.render_data(shown, functions, add_generation_prompt=add_generation_prompt)
         except ModelError:
-            described = described_functions(tools) if functions else functions
-            if described == functions:
+            simple = simple_functions(tools) if functions else functions
+            if simple == functions:
                 raise
-            text = self.render_data(shown, described, add_generation_prompt=add_generation_prompt)
+            text = self.render_data(shown, simple, add_generation_prompt=add_generation_prompt)
         return marks.split(text)
 
     def render_data(self, messages: list[Json], functions: list[Json], *, add_generation_prompt: bool) -> str:
@@ -67,8 +79,8 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt,
             **self._tokens,
         }
-        if functions:  # some templates test whether it is defined, others whether it is true
-            variables["tools"] = copy.deepcopy(functions)
+        if functions or self._tool_names != {"tools"}:  # which some test for being defined, others for being true
+            variables |= {name: _Functions(copy.deepcopy(functions)) for name in self._tool_names}
         return self._template.render(variables)
 
 

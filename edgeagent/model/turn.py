@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgeagent.errors import EdgeagentError, ModelError
-from edgeagent.model.constraint import Turn as Said
 from edgeagent.model.llama import Part, Weights
 from edgeagent.model.protocol import ChatRequest, ChatResult
 from edgeagent.model.sampling import Constraint, Logits, Sampler
 from edgeagent.model.slots import Slot
+from edgeagent.model.syntax.syntax import Turn as Said
 
 TEXT_SECONDS = 0.05
 """Text that was generated is handed on this often at most."""

@@ -6,13 +6,12 @@ what stands around keys and values is read off.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from edgeagent.model.syntax.forms import Arguments, JsonArguments, Parameters, Unit
 from edgeagent.model.syntax.probe import FIRST, KEY, LAST, LIST, NUMBER, ONE, PLAIN_ARGUMENTS, TABLE, TWO, Probe
-from edgeagent.model.syntax.text import Cutter
+from edgeagent.model.syntax.text import Cutter, same_end, same_start
 from edgeagent.model.syntax.values import JSON, PYTHON, Style, find_json, json_separators, style_of
 
 _HARD = "q\"uo'te\\ba\nck"
@@ -80,8 +79,8 @@ class _Around:
             return None
         joint = joint.replace(FIRST, "{key}")
         ahead, behind = text[:first], text[two + len(TWO) :].replace(LAST, "{key}")
-        after = os.path.commonprefix([joint, behind])
-        before = os.path.commonprefix([joint[::-1], ahead[::-1]])[::-1]
+        after = same_start(joint, behind)
+        before = same_end(joint, ahead)
         separator = ""
         if len(after) + len(before) >= len(joint):
             cut = cutter.best_cut(joint, len(joint) - len(before), len(after))

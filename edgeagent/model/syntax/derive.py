@@ -97,9 +97,8 @@ class _Reading:
         before, after = body[: found.begin], body[found.end :]
         later = self._probe.call(PLAIN_ARGUMENTS, number=1) or ""
         ahead, _, behind = later.rpartition(body[found.begin : found.end])
-        return CallForm(
-            _slots(before, ahead, at_end=True), found.form, _slots(self._without_end(before, after), behind, at_end=False)
-        )
+        after = self._without_end(before, after)
+        return CallForm(_slots(before, ahead, at_end=True), found.form, _slots(after, behind, at_end=False))
 
     def _without_end(self, before: str, after: str) -> str:
         """What closes a call, without what ends the turn: that is not a part of it."""
@@ -107,8 +106,9 @@ class _Reading:
         while ending := next((text for text in self._ends if after.rstrip().endswith(text)), None):
             after = after.rstrip().removesuffix(ending)
         tags = self._cutter.tags(after)
-        if not self._ends and tags and not after[tags[-1][1] :].strip() and not _closes(after[slice(*tags[-1])], before):
-            after = after[: tags[-1][0]]
+        if not self._ends and tags and not after[tags[-1][1] :].strip():
+            begin, stop = tags[-1]
+            after = after if _closes(after[begin:stop], before) else after[:begin]
         return after if after.strip() else ""
 
     def habits(self, call: CallForm | None) -> Habits:

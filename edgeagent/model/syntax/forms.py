@@ -128,7 +128,7 @@ class Parameters:
             return [self._constant(rules, root, key, value) for value in values]
         unit = self.unit(single["type"])
         if unit.style is None:
-            return [(unit, rules.up_to(text_pattern(single, ANY), unit.tail(key)))]
+            return [(unit, rules.up_to(text_pattern(single, ANY, unit.tail(key)), unit.tail(key)))]
         value = ValueRules(rules, unit.style, root).rule(single)
         if unit.style.is_json and single["type"] != "boolean" and not _refers_to_root(single):
             separators = (unit.style.item_separator, unit.style.key_separator)
@@ -184,7 +184,8 @@ def _read_unit(text: str, at: int, unit: Unit, key: str, kind: str) -> tuple[Any
         value, mark, _ = text[at:].partition(unit.tail(key))
         if not mark:
             raise UnreadableError()
-        return value, at + len(value) + len(mark)
+        end = at + len(value) + len(mark)
+        return value.removeprefix(_CDATA[0]).removesuffix(_CDATA[1]) if _is_cdata(value) else value, end
     try:
         read, end = read_value(text, at, unit.style)
     except UnreadableError:
@@ -193,6 +194,14 @@ def _read_unit(text: str, at: int, unit: Unit, key: str, kind: str) -> tuple[Any
     if not is_of_kind or not text.startswith(unit.tail(key), end):
         return None
     return read, end + len(unit.tail(key))
+
+
+_CDATA = ("<![CDATA[", "]]>")
+
+
+def _is_cdata(text: str) -> bool:
+    """Whether a text is written as XML writes one with tags in it; some models do."""
+    return text.startswith(_CDATA[0]) and text.endswith(_CDATA[1])
 
 
 def kind_of(value: Any) -> str:
@@ -221,6 +230,5 @@ def _refers_to_root(schema: Json) -> bool:
 
 
 def _with_definitions(schema: Json, root: Json) -> Json:
-    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
+    definitions: Json = {key: root[key] for key in ("$defs", "definitions") if key in root}
     return {**definitions, **schema}
-

@@ -75,15 +75,22 @@ def functions_of(tools: Sequence[ToolSpec]) -> list[Json]:
     return [tool.as_function() for tool in tools]
 
 
-def described_functions(tools: Sequence[ToolSpec]) -> list[Json]:
-    """The tools with every description there: some templates fail where a parameter has none."""
-    functions = json.loads(json.dumps(functions_of(tools)))
+def simple_functions(tools: Sequence[ToolSpec]) -> list[Json]:
+    """The tools in simple words: some templates fail where a parameter has no description, no type or several."""
+    functions = functions_of(tools)
     for function in functions:
-        for parameter in function["function"]["parameters"].get("properties", {}).values():
-            if isinstance(parameter, dict):
-                parameter.setdefault("description", "")
-                parameter.setdefault("type", "string" if "enum" in parameter else "object")
-    return list(functions)
+        parameters = function["function"]["parameters"]
+        properties = {key: _simple(schema) for key, schema in parameters.get("properties", {}).items()}
+        function["function"]["parameters"] = {**parameters, "properties": properties}
+    return functions
+
+
+def _simple(schema: Any) -> Json:
+    shown = dict(schema) if isinstance(schema, dict) else {}
+    kinds = shown.get("type") or ("string" if "enum" in shown else "object")
+    if not isinstance(kinds, str):
+        kinds = next((kind for kind in kinds if kind != "null"), "string")
+    return {**shown, "type": kinds, "description": shown.get("description", "")}
 
 
 def _shown(message: Message, habits: Habits, hide: Hide, number: int) -> Json:

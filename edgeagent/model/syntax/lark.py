@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 ANY = r"/(.|\n)*/"
 NOTHING = '""'
-MAX_LENGTH = 1000
-"""Characters of a text whose length is bounded: longer counts make automata that llguidance refuses."""
+MAX_STATES = 5000
+"""Of an automaton that counts characters and looks for a text meanwhile: llguidance refuses one of more."""
 
 _CODE_OF = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
@@ -25,9 +25,7 @@ def quoted(text: str) -> str:
 
 def escaped(text: str) -> str:
     """A text inside a regular expression between slashes."""
-    return "".join(
-        _CODE_OF.get(char) or (f"\\{char}" if char in r"\.+*?()|[]{}^$#&-~/" else char) for char in text
-    )
+    return "".join(_CODE_OF.get(char) or (f"\\{char}" if char in r"\.+*?()|[]{}^$#&-~/" else char) for char in text)
 
 
 def without(texts: Sequence[str], base: str = ANY) -> str:
@@ -35,6 +33,11 @@ def without(texts: Sequence[str], base: str = ANY) -> str:
     if not texts:
         return base
     return rf"({base} & ~/(.|\n)*({'|'.join(map(escaped, texts))})(.|\n)*/)"
+
+
+def longest(closing: str) -> int:
+    """How many characters of a text can be counted that ends with `closing`."""
+    return MAX_STATES // (len(closing) + 1)
 
 
 class Rules:
@@ -46,8 +49,8 @@ class Rules:
 
     def __init__(self, special: Mapping[str, int]) -> None:
         self._special = {text: token for text, token in special.items() if len(text) > 1 and text.strip()}
-        longest = sorted(self._special, key=len, reverse=True)
-        self._splitter = re.compile("(" + "|".join(map(re.escape, longest)) + ")") if longest else None
+        texts = sorted(self._special, key=len, reverse=True)
+        self._splitter = re.compile("(" + "|".join(map(re.escape, texts)) + ")") if texts else None
         self._rules: dict[str, str] = {}
         self._numbers = itertools.count()
         self._names: dict[tuple[str, str], str] = {}

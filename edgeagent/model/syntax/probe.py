@@ -107,14 +107,19 @@ class Probe:
             text = self.template.render_data(messages, functions, add_generation_prompt=prompt)
         except ModelError:
             return None
-        before, found, after = text.rpartition(USER)
+        _, found, after = text.rpartition(USER)
         return after if found else None
 
     def call(self, arguments: Json, number: int = 0) -> str | None:
         """The tail of a turn with that call, which is the call of that number in the conversation."""
         before: list[Json] = []
         for earlier in range(number):
-            before += [self.call_message(PLAIN_ARGUMENTS, earlier), self.result_message(earlier), _final(), self._user()]
+            before += [
+                self.call_message(PLAIN_ARGUMENTS, earlier),
+                self.result_message(earlier),
+                _final(),
+                self._user(),
+            ]
         messages = [self._user(), *before, self.call_message(arguments, number)]
         tail = self.tail(messages)
         if tail is None and number == 0:  # a template that insists on the result

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgeagent.errors import ModelError
-from edgeagent.model.syntax.lark import ANY, MAX_LENGTH, NOTHING, Rules, quoted
+from edgeagent.model.syntax.lark import ANY, NOTHING, Rules, longest, quoted
 from edgeagent.model.syntax.values import Style
 from edgeagent.schema import Json
 
@@ -183,8 +183,10 @@ class ValueRules:
     def _escaped(self, text: str) -> str:
         style = self._style
         if style.has_escapes:
-            return json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"').replace(
-                style.quotes[1], "\\" + style.quotes[1]
+            return (
+                json.dumps(text, ensure_ascii=False)[1:-1]
+                .replace('\\"', '"')
+                .replace(style.quotes[1], "\\" + style.quotes[1])
             )
         if style.quotes[1] in text:
             raise SchemaError(f"{style.quotes[1]} cannot stand in a text of this model's call syntax")
@@ -193,12 +195,10 @@ class ValueRules:
     def _text(self, schema: Json) -> str:
         opening, closing = self._style.quotes
         if not self._style.has_escapes:
-            body = text_pattern(schema, ANY)
+            body = text_pattern(schema, ANY, closing)
             return f"{self._rules.text(opening)} {self._rules.up_to(body, closing)}"
-        inside = rf"/([^\\{closing}\x00-\x1f\x7f]|\\([{closing}\\nrt]|u[0-9a-f]{{4}}))*/"
-        if schema.keys() & _KNOWN["string"]:  # their characters are counted as they stand, so none is escaped
-            inside = text_pattern(schema, rf"/[^\\{closing}\x00-\x1f\x7f]*/")
-        return self._rules.terminal(f"{quoted(opening)} {inside} {quoted(closing)}")
+        quotes = [closing] if self._style.is_json else ["'", '"']  # Python takes the one that is not in the text
+        return " | ".join(self._rules.terminal(f"{quoted(q)} {_inside(schema, q)} {quoted(q)}") for q in quotes)
 
     def _list(self, schema: Json) -> str:
         least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
@@ -233,13 +233,23 @@ class ValueRules:
         return self._rules.text(shown + style.key_separator)
 
 
-def text_pattern(schema: Json, base: str) -> str:
-    """A terminal expression: texts that a string schema allows, within the expression `base`."""
+def _inside(schema: Json, quote: str) -> str:
+    """A terminal expression: a text between quotes, with escapes."""
+    if schema.keys() & _KNOWN["string"]:  # its characters are counted as they stand, so none is escaped
+        return text_pattern(schema, rf"/[^\\{quote}\x00-\x1f\x7f]*/")
+    return rf"/([^\\{quote}\x00-\x1f\x7f]|\\([{quote}\\nrt]|u[0-9a-f]{{4}}))*/"
+
+
+def text_pattern(schema: Json, base: str, closing: str = "") -> str:
+    """A terminal expression: texts that a string schema allows, within the expression `base`, before `closing`.
+
+    A bound of the length that is too large to be counted is lowered.
+    """
     parts = [base]
     least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
     if least or most is not None:
-        most = min(int(most), MAX_LENGTH) if most is not None else None
-        if least > (MAX_LENGTH if most is None else most):
+        most = min(int(most), longest(closing)) if most is not None else None
+        if least > (longest(closing) if most is None else most):
             raise SchemaError(f"a text of {least} characters is too long to be asked for")
         parts.append(rf"/(.|\n){{{least},{'' if most is None else most}}}/")
     if "pattern" in schema:
@@ -251,9 +261,9 @@ def _anchored(pattern: str) -> str:
     """JSON Schema looks for a pattern anywhere in a text; a grammar matches the whole."""
     begins, ends = pattern.startswith("^"), bool(re.search(r"(?<!\\)(\\\\)*\$$", pattern))
     inner = pattern[begins : len(pattern) - ends]
-    if re.search(r"(?<![\\\[])\^|(?<!\\)\$|\(\?[=!<]|\\[bB1-9]", inner) or "|" in inner and (begins or ends):
-        if not re.fullmatch(r"\((?:[^()]|\([^()]*\))*\)", inner):
-            raise SchemaError(f"the pattern {pattern!r} has parts that a grammar cannot hold")
+    is_odd = re.search(r"(?<![\\\[])\^|(?<!\\)\$|\(\?[=!<]|\\[bB1-9]", inner) or ("|" in inner and (begins or ends))
+    if is_odd and not re.fullmatch(r"\((?:[^()]|\([^()]*\))*\)", inner):
+        raise SchemaError(f"the pattern {pattern!r} has parts that a grammar cannot hold")
     inner = re.sub(r"(?<!\\)/", r"\\/", inner).replace("\n", r"\n")
     anything = r"(.|\n)*"
     return f"/{'' if begins else anything}({inner}){'' if ends else anything}/"

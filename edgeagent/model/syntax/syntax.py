@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgeagent.errors import ModelError
 from edgeagent.model.syntax.call import CallForm, Slot
 from edgeagent.model.syntax.habits import Habits
-from edgeagent.model.syntax.lark import ANY, MAX_LENGTH, Rules, escaped, quoted, without
+from edgeagent.model.syntax.lark import Rules, escaped, longest, without
 from edgeagent.model.syntax.schema_rules import json_rule
 from edgeagent.model.syntax.text import Cutter
 from edgeagent.model.syntax.thinking import Thinking
@@ -102,6 +102,8 @@ class CallSyntax:
             forbidden.append(self.thinking.opening)
         text = without([tag for tag in forbidden if tag], r"/(.|\n)+/")
         starts = self._bare_starts(tools)
+        if self.thinking and self.thinking.gap is None:
+            starts.append("\n")  # belongs to the gap; a text that took it would hide a call behind it
         return f"({text} & ~/({'|'.join(map(escaped, starts))})(.|\\n)*/)" if starts else text
 
     def _opening_tag(self) -> str:
@@ -136,7 +138,7 @@ class CallSyntax:
             rules.define(thought, pattern, f"[max_tokens={max_tokens}]")
             thought = f"{thought} {rules.text(thinking.closing)}"
         else:  # no token ends it, so that its length is counted in characters
-            most = min(max_tokens * _CHARACTERS_A_TOKEN, MAX_LENGTH)
+            most = min(max_tokens * _CHARACTERS_A_TOKEN, longest(thinking.closing))
             thought = rules.up_to(rf"/(.|\n){{0,{most}}}/", thinking.closing)
         return " ".join(filter(None, (opening, thought, gap)))
 

@@ -1,13 +1,23 @@
-"""Comparing renderings: what they have in common, cut where a tag, a special token or a word ends and not within one."""
+"""Comparing renderings: what they have in common, cut where a tag, a special token or a word ends, never within one."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 
 TAG = re.compile(r"<[^<>\s][^<>]{0,80}>|\[/?[A-Z][A-Z_]*\]")
 """What looks like a tag, where the vocabulary says nothing of special tokens."""
+
+
+def same_start(one: str, other: str) -> str:
+    """What both begin with."""
+    length = next((at for at, (mine, its) in enumerate(zip(one, other, strict=False)) if mine != its), None)
+    return one[: min(len(one), len(other)) if length is None else length]
+
+
+def same_end(one: str, other: str) -> str:
+    """What both end with."""
+    return same_start(one[::-1], other[::-1])[::-1]
 
 
 class Cutter:
@@ -27,13 +37,13 @@ class Cutter:
 
     def common_start(self, texts: Sequence[str]) -> str:
         """The longest beginning of all texts that cuts nothing in two in any of them."""
-        length = len(os.path.commonprefix(list(texts)))
+        length = min(len(same_start(texts[0], text)) for text in texts)
         while length and not all(self._may_cut(text, length) for text in texts):
             length -= 1
         return texts[0][:length]
 
     def common_end(self, texts: Sequence[str]) -> str:
-        length = len(os.path.commonprefix([text[::-1] for text in texts]))
+        length = min(len(same_end(texts[0], text)) for text in texts)
         while length and not all(self._may_cut(text, len(text) - length) for text in texts):
             length -= 1
         return texts[0][len(texts[0]) - length :]

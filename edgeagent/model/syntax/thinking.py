@@ -70,7 +70,7 @@ def split_turns(seen: Seen, cutter: Cutter, source: str) -> Turns:
     opening, closing, gap, call, final = found
     call, final = _after(call, seen.rest), _after(final, seen.rest)
     is_open = not opening
-    if opening and opening in seen.prompt or closing in seen.prompt:
+    if (opening and opening in seen.prompt) or closing in seen.prompt:
         if seen.prompt.rfind(closing) > seen.prompt.rfind(opening or closing + "\0"):
             return Turns(call, final, "", "", None)  # over before the turn begins
         is_open = True
