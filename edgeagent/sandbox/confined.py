@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeagent.sandbox.proxy import Proxy
 from edgeagent.sandbox.request import IDEMPOTENCY_KEY, SECRET_SUFFIX, Command, Connection, Level
+from edgeagent.sandbox.spawning import Given, memory_file
 
 _GONE_SECONDS = 10.0
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
 class Sandbox(Protocol):
@@ -45,7 +48,7 @@ class Confined:
     """Asks for the end of the whole tree; does not wait."""
     first: int | None = None
     """A pidfd of the process whose end ends all others, where there is one: the first of a pid namespace."""
-    connections: Callable[[], tuple[Connection, ...]] = tuple
+    proxy: Proxy | None = None
     ended: int = field(init=False)
     """Readable once the command has come to its end."""
     cleanups: ExitStack = field(default_factory=ExitStack)
@@ -59,11 +62,19 @@ class Confined:
         return self
 
     def __exit__(self, *reason: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it and lets go of everything."""
         with self.cleanups:
             self.end()
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
                 if pipe is not None:
                     pipe.close()
+
+    def connections(self) -> tuple[Connection, ...]:
+        """Every attempt to reach a host, up to now."""
+        return self.proxy.connections() if self.proxy else ()
 
     def end(self) -> int:
         """Kills what is left, waits until it is gone, and gives the exit code as a shell tells it."""
@@ -77,6 +88,8 @@ class Confined:
             poll = select.poll()
             poll.register(self.first, select.POLLIN)
             poll.poll(_GONE_SECONDS * 1000)
+        if self.proxy:
+            self.proxy.close()
         return code if code >= 0 else 128 - code
 
     def _closed_later(self, descriptor: int) -> int:
@@ -84,10 +97,14 @@ class Confined:
         return descriptor
 
 
-def environment(command: Command, scratch: str, secrets: Mapping[str, str]) -> dict[str, str]:
-    """All that a confined process finds in its environment."""
+def environment(command: Command, scratch: str, given: Given, proxy_port: int) -> dict[str, str]:
+    """All that a confined process finds in its environment; secrets become files that it is given."""
     own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8"}
     own |= command.environment
     if command.idempotency_key:
         own[IDEMPOTENCY_KEY] = command.idempotency_key
-    return own | {name + SECRET_SUFFIX: place for name, place in secrets.items()}
+    if command.hosts:
+        own |= dict.fromkeys(_PROXY_VARIABLES, f"http://127.0.0.1:{proxy_port}") | {"NODE_USE_ENV_PROXY": "1"}
+    for name, value in command.secrets.items():
+        own[name + SECRET_SUFFIX] = f"/dev/fd/{given.add(memory_file('secret', value.encode()))}"
+    return own

@@ -41,6 +41,8 @@ class Landlocked:
 
     scratch: Path
     forbidden: tuple[Path, ...] = ()
+    python: str = sys.executable
+    """Runs launcher.py."""
     spawner: Spawner = field(default_factory=Spawner)
 
     @property
@@ -70,14 +72,10 @@ class Landlocked:
 
     def _start(self, command: Command, scratch: Path, control: int, given: Given) -> subprocess.Popen[bytes]:
         abi = landlock.version()
-        secrets = {
-            name: f"/dev/fd/{given.add(memory_file('secret', value.encode()))}"
-            for name, value in command.secrets.items()
-        }
         orders: dict[str, Any] = {
             "argv": command.argv,
             "folder": str(command.folder),
-            "environment": environment(command, str(scratch), secrets),
+            "environment": environment(command, str(scratch), given, proxy_port=0),
             "limits": [(limit.number, limit.soft, limit.hard) for limit in self._limits(command)],
             "scratch": str(scratch),
             "starter": os.getpid(),
@@ -87,7 +85,7 @@ class Landlocked:
             "filter": given.add(memory_file("seccomp", reduced_filter(this_machine(), abi))),
         }
         paper = given.add(memory_file("orders", json.dumps(orders).encode()))
-        return self.spawner.start([sys.executable, "-I", "-S", str(_LAUNCHER), str(paper)], given.numbers)
+        return self.spawner.start([self.python, "-I", "-S", str(_LAUNCHER), str(paper)], given.numbers)
 
     def _limits(self, command: Command) -> tuple[ResourceLimit, ...]:
         """Without a user namespace all processes of the user count, so those that run already come on top."""

@@ -21,6 +21,7 @@ from edgeagent.sandbox.request import Command, Limits, Outcome
 from edgeagent.sandbox.run import run
 
 PYTHON = Path("/usr/bin/python3")
+_MOMENT = 2.0
 _LIMITS = Limits(wall_seconds=20.0)
 
 SHELL = """
@@ -31,7 +32,7 @@ SHELL = """
 { grep -q "$CANARY" "/proc/$VICTIM/environ" && echo escaped environment; } 2>/dev/null
 (sleep "$NAP" >/dev/null 2>&1 &)
 cat own.txt
-kill "$VICTIM" 2>/dev/null
+kill "$VICTIM" 2>/dev/null && echo killed
 """
 CALLS = """
 import ctypes, os, socket
@@ -111,11 +112,19 @@ class Prepared:
         """The attempts that succeeded, by what the program told and by what can be seen from outside."""
         lines = told.decode(errors="replace").splitlines()
         found = {line.split()[1] for line in lines if line.startswith("escaped ")}
-        if self.victim.poll() is not None:
+        if "killed" in lines and self._has_ended():
             found.add("signal")
         if _is_running(self.environment["NAP"]):
             found.add("survivor")
         return found
+
+    def _has_ended(self) -> bool:
+        """Within a moment. In a namespace the victim's number may have been that of another process."""
+        try:
+            self.victim.wait(_MOMENT)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeagent.errors import SandboxError
+from edgeagent.sandbox.addresses import split
 
 Level = Literal["full", "reduced", "none"]
 Limit = Literal["memory", "cpu", "wall", "processes", "scratch", "output", "stopped"]
@@ -24,7 +25,6 @@ IDEMPOTENCY_KEY = "EDGEAGENT_IDEMPOTENCY_KEY"
 _MB = 1_000_000
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _LOADERS = re.compile(r"(?:LD|DYLD)_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|(?:HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?):[0-9]{1,5}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,10 @@ class Command:
             if not _VARIABLE.fullmatch(name) or _LOADERS.fullmatch(name):
                 raise SandboxError(f"{name!r} cannot be set in the environment of a skill", "choose another name")
         for host in self.hosts:
-            if not _HOST.fullmatch(host):
-                raise SandboxError(f"{host!r} is not a host and port", "write one such as ntfy.sh:443")
+            try:
+                split(host)
+            except ValueError as error:
+                raise SandboxError(str(error), "write one such as ntfy.sh:443") from error
         for path in (self.folder, *self.reads, *self.writes):
             if not path.is_absolute() or ".." in path.parts:
                 raise SandboxError(f"{str(path)!r} is not a full path", "give the full path")
