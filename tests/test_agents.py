@@ -25,7 +25,7 @@ from edgeagent.agents import (
 from edgeagent.errors import AgentFileError, NotFound
 from edgeagent.home import Home, home_from_environment
 
-TOOLS = ("read_file", "write_file", "move_file", "delete_file")
+TOOLS = ("read_file", "write_file", "move_file", "delete_file", "http_request")
 MODELS = ("pocket", "qwen3-4b")
 DATA = Path(__file__).parent / "data" / "agents"
 

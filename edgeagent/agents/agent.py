@@ -39,9 +39,6 @@ _WORD = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _MCP_TOOL = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_./-]+", re.ASCII)
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
-# Named by the contract, so a rule about them (`approve`, `secrets`) is no fault where they are not installed.
-_CONTRACT_TOOLS = frozenset({"http_request", "notify"})
-
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -54,16 +51,8 @@ class Known:
 
 
 def _known_tool(name: str, info: ValidationInfo) -> str:
-    return _check_tool(name, info, frozenset())
-
-
-def _ruled_tool(name: str, info: ValidationInfo) -> str:
-    return _check_tool(name, info, _CONTRACT_TOOLS)
-
-
-def _check_tool(name: str, info: ValidationInfo, also: frozenset[str]) -> str:
     known: Known | None = info.context
-    if known is None or name in known.tools or name in also or _MCP_TOOL.fullmatch(name):
+    if known is None or name in known.tools or _MCP_TOOL.fullmatch(name):
         return name
     near = did_you_mean(name, known.tools)
     raise ValueError(f'unknown tool "{name}"{near or "; see edgeagent tools list"}')
@@ -104,7 +93,6 @@ def _all_differ(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Template = Annotated[Words, AfterValidator(check_template)]
 ToolName = Annotated[Text, AfterValidator(_known_tool)]
-RuledTool = Annotated[Text, AfterValidator(_ruled_tool)]
 Name = Annotated[Text, AfterValidator(_word)]
 SkillName = Annotated[Text, AfterValidator(_known_skill)]
 GrantPath = Annotated[Text, AfterValidator(check_grant)]
@@ -155,7 +143,7 @@ class Grants(Model):
     read: tuple[GrantPath, ...] = ()
     write: tuple[GrantPath, ...] = ()
     network: tuple[Host, ...] = ()
-    secrets: dict[RuledTool, tuple[Secret, ...]] = Field(default_factory=dict)
+    secrets: dict[ToolName, tuple[Secret, ...]] = Field(default_factory=dict)
 
 
 class Limits(Model):
@@ -234,7 +222,7 @@ class Frontmatter(Model):
     mcp: Annotated[tuple[Name, ...], AfterValidator(_all_differ)] = ()
     grants: Grants = Grants()
     approval: Literal["never", "on-write", "always"] = "on-write"
-    approve: Annotated[tuple[RuledTool, ...], AfterValidator(_all_differ)] = ()
+    approve: Annotated[tuple[ToolName, ...], AfterValidator(_all_differ)] = ()
     limits: Limits = Limits()
     concurrency: Concurrency = Concurrency()
     memory: Memory | None = None

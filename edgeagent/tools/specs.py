@@ -19,6 +19,7 @@ def _object(required: dict[str, Json], optional: dict[str, Json] | None = None) 
 
 
 _TEXT: Json = {"type": "string"}
+HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _LINES: Json = {"type": "integer", "minimum": 1}
 
 BUILTIN_SPECS: dict[str, ToolSpec] = {
@@ -94,5 +95,18 @@ BUILTIN_SPECS: dict[str, ToolSpec] = {
             read_only=True,
             idempotent=True,
         ),
+        ToolSpec(
+            "http_request",
+            "Send one HTTP request.",
+            _object(
+                {"url": _TEXT},
+                {
+                    "method": {"type": "string", "enum": list(HTTP_METHODS)},
+                    "headers": {"type": "object", "additionalProperties": _TEXT},
+                    "body": _TEXT,
+                },
+            ),
+        ),
+        ToolSpec("notify", "Show a message to the person.", _object({"message": _TEXT}, {"title": _TEXT})),
     )
 }

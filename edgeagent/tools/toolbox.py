@@ -15,8 +15,10 @@ from edgeagent.tools.base import Plan, Tool, ToolContext, Varying, cut, shown
 from edgeagent.tools.database import QueryDatabase
 from edgeagent.tools.memory import Recall, Remember
 from edgeagent.tools.moving import DeleteFile, MoveFile
+from edgeagent.tools.notify import Notify
 from edgeagent.tools.paths import reason
 from edgeagent.tools.reading import GetFileInfo, ListDirectory, ReadFile, SearchFiles
+from edgeagent.tools.web import HttpRequest
 from edgeagent.tools.writing import AppendFile, CreateDirectory, WriteFile
 
 T = TypeVar("T")
@@ -125,6 +127,8 @@ def builtin_tools() -> tuple[Tool, ...]:
         Remember(),
         Recall(),
         QueryDatabase(),
+        HttpRequest(),
+        Notify(),
     )
 
 
