@@ -144,6 +144,24 @@ class TelemetrySettings(Model):
     metrics: Flag = Field(default=True, description="Whether /metrics is served.")
 
 
+class ApprovalSettings(Model):
+    timeout: Duration = Field(
+        default=86400.0, gt=0, description="Duration for which a call waits for a person; then it counts as denied."
+    )
+    on_approval: Text | tuple[Words, ...] = Field(
+        default="",
+        description="Told of each call that waits, as JSON: an address (POST), or a program as a list (stdin).",
+    )
+    desktop: Flag = Field(default=True, description="Whether a desktop, where there is one, shows calls that wait.")
+
+    @field_validator("on_approval")
+    @classmethod
+    def _is_an_address_or_a_program(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if value == () or (isinstance(value, str) and value and not re.fullmatch(r"https?://[^\s/]+\S*", value)):
+            raise ValueError('must be an address such as https://ntfy.sh/me, or a list such as ["/usr/bin/notify-me"]')
+        return value
+
+
 class SecretsSettings(Model):
     backend: Literal["keyring", "file", "none"] = Field(
         default="keyring",
@@ -170,6 +188,7 @@ class Config(Model):
     sandbox: SandboxSettings = SandboxSettings()
     mcp: Annotated[dict[str, McpServer], BeforeValidator(_mcp_names)] = Field(default_factory=dict)
     telemetry: TelemetrySettings = TelemetrySettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     secrets: SecretsSettings = SecretsSettings()
 
 

@@ -11,12 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgeagent.agents import Agent, Expectation, render
 from edgeagent.agents.agent import ModelTable
+from edgeagent.approval import Subject
 from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory
 from edgeagent.model.protocol import SAMPLING, ChatRequest, ChatResult, Model
 from edgeagent.policy import AgentPolicy, decide
@@ -37,8 +38,8 @@ from edgeagent.schema import (
 from edgeagent.tools.base import Plan, ToolContext
 from edgeagent.tools.toolbox import Toolbox
 
-Approve = Callable[[ToolCall, Decision], bool]
-"""A person's yes or no to one exact call."""
+Approve = Callable[[Subject, Decision], Decision]
+"""What a person says of one exact call that policy asks about: allow, deny, or `ask` where the run must wait."""
 
 
 class Record(Protocol):
@@ -49,9 +50,9 @@ class Record(Protocol):
     def ended(self, step: Step) -> None: ...
 
 
-def nobody(call: ToolCall, decision: Decision) -> bool:
+def nobody(subject: Subject, decision: Decision) -> Decision:
     """Stands for the approver where there is none."""
-    return False
+    return Decision("deny", "needs approval and nobody gave it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class AgentLoop:
     steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.steps and self.steps[-1].status == "waiting":
+            self.steps.pop()  # the call of the turn before it is made again, now with an answer
         self.messages: list[Message] = [
             *opening_messages(render(self.agent.body, self._data()), self.event),
             *messages_of_steps(self.steps),
@@ -203,10 +206,12 @@ class AgentLoop:
         result = self.toolbox.call(
             call,
             self.context(n),
-            decide=lambda spec, plan: self._decide(spec, plan, call),
+            decide=lambda spec, plan: self._decide(spec, plan, call, n),
             record_started=lambda plan: self.record.started(n, call, self._as_stored(plan)),
         )
         self._tool_ended(n, call, result, time.monotonic() - began)
+        if result.status == "waiting":
+            raise _Ended(Outcome(RunStatus.WAITING))
 
     def _as_stored(self, plan: Plan) -> Json:
         """With a word on whether it changes something, for the limit on actions."""
@@ -229,15 +234,32 @@ class AgentLoop:
     def _policy(self, spec: ToolSpec, plan: Plan) -> Decision:
         return decide(spec, plan.reads, plan.writes, self.policy, plan.hosts, plan.secrets)
 
-    def _decide(self, spec: ToolSpec, plan: Plan, call: ToolCall) -> Decision:
+    def _decide(self, spec: ToolSpec, plan: Plan, call: ToolCall, n: int) -> Decision:
         decision = self._policy(spec, plan)
         if decision.verdict == "deny":
             return decision
         if not spec.read_only:
             self._check_action(call)
-        if decision.verdict == "allow" or self.approve(call, decision):
-            return replace(decision, verdict="allow")
-        return Decision("deny", "needs approval and nobody gave it")
+        if decision.verdict == "allow":
+            return decision
+        if self.dry_run:
+            return Decision("deny", f"dry run: it would wait for approval, since {decision.reason}")
+        return self.approve(self._subject(spec, plan, n), decision)
+
+    def _subject(self, spec: ToolSpec, plan: Plan, n: int) -> Subject:
+        return Subject(
+            run_id=self.context(n).run_id,
+            agent=self.agent.name,
+            step=n,
+            tool=spec.name,
+            arguments=plan.arguments,
+            reads=tuple(map(str, plan.reads)),
+            writes=tuple(map(str, plan.writes)),
+            hosts=plan.hosts,
+            secrets=plan.secrets,
+            origin=spec.origin,
+            fingerprint=spec.fingerprint,
+        )
 
     def _check_action(self, call: ToolCall) -> None:
         """Ends the run before a call that changes something and may not be made now."""

@@ -17,11 +17,12 @@ import psutil
 from ulid import ULID
 
 from edgeagent.agents import Agent, LoadedAgents, load_agent, load_agents
+from edgeagent.approval import Approval
+from edgeagent.approver import Ask
 from edgeagent.bundled import bundled
 from edgeagent.config import Config, load_config
-from edgeagent.errors import EdgeagentError, NotFound
+from edgeagent.errors import EdgeagentError, NotFound, UsageError
 from edgeagent.home import Home, home_from_environment
-from edgeagent.loop import Approve
 from edgeagent.model.catalog import Catalog, CatalogEntry
 from edgeagent.models import Models
 from edgeagent.redaction import Redactor
@@ -166,7 +167,13 @@ class Runtime:
             self.home.database, clock=utc_now, synchronous=settings.synchronous, damaged=settings.damaged
         )
 
-    def worker(self, store: Store, kind: str, obstacle: Callable[[Agent], str | None] = lambda agent: None) -> Worker:
+    def worker(
+        self,
+        store: Store,
+        kind: str,
+        obstacle: Callable[[Agent], str | None] = lambda agent: None,
+        announce: Callable[[Approval], object] = lambda approval: None,
+    ) -> Worker:
         return Worker(
             store=store,
             toolbox=self.toolbox_of,
@@ -177,6 +184,8 @@ class Runtime:
             clock=utc_now,
             load=lambda path: self.agent(str(path)),
             obstacle=obstacle,
+            approval_seconds=lambda: self.config.approvals.timeout,
+            announce=announce,
             secret=lambda name: self.secrets.secret(name),
             redactor=self.redactor,
         )
@@ -191,23 +200,45 @@ class Runtime:
         trigger: str,
         data: Json,
         *,
-        approve: Approve,
+        ask: Ask,
         dry_run: bool,
         on_step: Callable[[Step], None],
         stop: threading.Event,
     ) -> Run:
-        """One run in this process, from event to end, without a daemon."""
+        """One run in this process, from event to end, or to where it waits for a person, without a daemon."""
         with self.writer() as store:
             store.recover(utc_now(), is_alive)
             run_id = enqueue_manual(store, agent, trigger, data, dry_run=dry_run)
-            worker = self.worker(store, "cli")
-            run = store.claim_run(run_id, worker.owner, utc_now())
-            assert run is not None, "nobody else knows of this run"
-            try:
-                worker.execute(run, agent, stop, approve=approve, dry_run=dry_run, on_step=on_step)
-            finally:
-                self.models.close()
-            return store.run(run_id)
+            return self._run_here(store, run_id, agent, ask, on_step, stop)
+
+    def resume(self, run_id: str, *, ask: Ask, on_step: Callable[[Step], None], stop: threading.Event) -> Run:
+        """Goes on in this process with a run that is queued. UsageError where it is not."""
+        with self.writer() as store:
+            store.recover(utc_now(), is_alive)
+            store.expire_approvals(utc_now())
+            terms = store.terms(run_id)
+            agent = self.agent(terms.agent_path or store.run(run_id).agent)
+            return self._run_here(store, run_id, agent, ask, on_step, stop)
+
+    def _run_here(
+        self,
+        store: Store,
+        run_id: str,
+        agent: Agent,
+        ask: Ask,
+        on_step: Callable[[Step], None],
+        stop: threading.Event,
+    ) -> Run:
+        worker = self.worker(store, "cli")
+        run = store.claim_run(run_id, worker.owner, utc_now())
+        if run is None:
+            status = store.run(run_id).status.value
+            raise UsageError(f"run {run_id} is {status}, not queued", f"edgeagent runs show {run_id}")
+        try:
+            worker.execute(run, agent, stop, ask=ask, dry_run=store.terms(run_id).dry_run, on_step=on_step)
+        finally:
+            self.models.close()
+        return store.run(run_id)
 
 
 def enqueue_manual(store: Store, agent: Agent, trigger: str, data: Json, *, dry_run: bool = False) -> str:

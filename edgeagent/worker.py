@@ -16,8 +16,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from edgeagent.agents import Agent
+from edgeagent.approval import Approval
+from edgeagent.approver import Approver, Ask, nobody_there
 from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, NotEnoughMemory, NotFound
-from edgeagent.loop import AgentLoop, Approve, Begun, nobody
+from edgeagent.loop import AgentLoop, Begun
 from edgeagent.model.protocol import Model
 from edgeagent.policy import AgentPolicy
 from edgeagent.redaction import Redactor
@@ -33,6 +35,7 @@ log = logging.getLogger("edgeagent.worker")
 BACKOFF_SECONDS = 5.0
 """Pause before the second attempt; doubled for each further one, plus up to a quarter by chance."""
 LONGEST_BACKOFF = 3600.0
+DAY_SECONDS = 86400.0
 REWRITE_SECONDS = 1.0
 """Pause before what came of a run is written again where the journal could not be."""
 CHARACTERS_A_TOKEN = 3
@@ -69,7 +72,9 @@ class _Journal:
 
     def started(self, n: int, call: ToolCall, plan: Json) -> None:
         hide = self.redactor.json
-        self.store.record_step_started(self.run_id, n, "tool", call.name, hide(call.arguments), hide(plan))
+        with self.store.transaction():  # a yes is used up by the call that it was for, or not at all
+            self.store.use_approval(self.run_id, n)
+            self.store.record_step_started(self.run_id, n, "tool", call.name, hide(call.arguments), hide(plan))
 
     def ended(self, step: Step) -> None:
         step = hidden(step, self.redactor)
@@ -90,6 +95,8 @@ class Worker:
         load: reads the agent in a file, for runs that were asked for by path.
         on_step, on_end: told, with the agent's name, of every step and every end.
         obstacle: why an agent may not run for now (power, heat, memory), in words; None where it may.
+        approval_seconds: how long a person's answer is waited for.
+        announce: told of each question that a run waits for.
         secret: looks up the value of a secret.
         redactor: hides the values of those that were looked up, in whatever is recorded or told to a model.
     """
@@ -106,6 +113,8 @@ class Worker:
     on_step: Callable[[str, Step], None] = lambda agent, step: None
     on_end: Callable[[str, Outcome], None] = lambda agent, outcome: None
     random: random.Random = field(default_factory=random.Random)
+    approval_seconds: Callable[[], float] = lambda: DAY_SECONDS
+    announce: Callable[[Approval], object] = lambda approval: None
     secret: Callable[[str], str] = _no_secrets
     redactor: Redactor = field(default_factory=Redactor)
 
@@ -148,7 +157,7 @@ class Worker:
         agent: Agent,
         stop: threading.Event,
         *,
-        approve: Approve = nobody,
+        ask: Ask = nobody_there,
         dry_run: bool = False,
         on_step: Callable[[Step], None] = lambda step: None,
     ) -> None:
@@ -160,7 +169,7 @@ class Worker:
             outcome = self._gate(run, agent)
             if outcome is None:
                 model = self.models(agent)
-                outcome = self._run(run, agent, model, run_stop, approve, dry_run, on_step)
+                outcome = self._run(run, agent, model, run_stop, ask, dry_run, on_step)
         except HomeError as error:  # the journal itself cannot be written: nothing about this run can be told
             if self._is_foreground:
                 raise
@@ -205,7 +214,7 @@ class Worker:
         agent: Agent,
         model: Model,
         stop: threading.Event,
-        approve: Approve,
+        ask: Ask,
         dry_run: bool,
         on_step: Callable[[Step], None],
     ) -> Outcome:
@@ -225,7 +234,7 @@ class Worker:
             ),
             record=_Journal(self.store, run.id, on_step, self.redactor),
             stop=stop,
-            approve=approve,
+            approve=Approver(self.store, self.clock, self.approval_seconds(), self.redactor, ask, self.announce),
             may_act=lambda: self._may_act(agent),
             dry_run=dry_run,
             steps=list(run.steps),
@@ -280,6 +289,10 @@ class Worker:
     def _end(self, run: Run, agent: Agent, outcome: Outcome, model: Model | None, stop: threading.Event) -> None:
         """Writes the end; or puts the run back when the daemon stops, or when another attempt may help."""
         told = {"agent": run.agent, "run": run.id}
+        if outcome.status is RunStatus.WAITING:
+            self.store.await_approval(run.id, model.name if model else None)
+            log.info("run %s of %s waits for approval", run.id, run.agent, extra=told)
+            return
         if outcome.status is RunStatus.DEFERRED:
             self.store.put_aside(run.id, outcome.reason or "")
             log.info("run %s of %s is deferred: %s", run.id, run.agent, outcome.reason, extra=told)

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeagent.api.app import build_app
 from edgeagent.api.client import DaemonClient
 from edgeagent.api.server import ApiServer
+from edgeagent.approval import Approval
 from edgeagent.errors import AgentFileError, NotFound, Problem
 from edgeagent.schema import Event, Json, Outcome, RunStatus, Step, ToolCall
 from edgeagent.store import Store, open_store
@@ -48,14 +49,14 @@ class SmallBackend:
         assert run_id is not None
         return run_id
 
-    def approvals(self) -> list[Json]:
-        return []
-
     def metrics(self) -> str:
         return "edgeagent_up 1\n"
 
     def enable(self, agent: str, is_enabled: bool) -> None:
         self._store.enable_agent(agent, is_enabled)
+
+    def decide(self, approval_id: str, approves: bool, sha256: str | None) -> Approval:
+        return self._store.decide(approval_id, approves, now(), "api", sha256)
 
     def cancel(self, run_id: str) -> RunStatus:
         return self._store.cancel(run_id, now())

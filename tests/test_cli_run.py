@@ -179,14 +179,35 @@ def test_what_the_gate_refuses_is_skipped_and_no_failure(world: World) -> None:
     assert done.stdout.splitlines()[-2].startswith("skipped")
 
 
-def test_a_call_that_nobody_approved_is_denied_and_exits_with_4(world: World) -> None:
+def test_a_call_that_nobody_is_there_to_approve_lets_the_run_wait_and_exits_with_4(world: World) -> None:
     world.agent("inbox", AGENT.replace("approval: never", "approval: on-write"))
     bill = world.file()
     done = world.run("run", "inbox", script=[move(world), "I could not."])
     assert done.returncode == 4, done.stdout
-    assert "move_file denied" in done.stdout
-    assert "failed (denied)" in done.stdout
+    assert "move_file waiting" in done.stdout
+    assert done.stderr.splitlines() == ["try: edgeagent approvals list"]
     assert bill.exists()
+
+
+@pytest.mark.parametrize(("answer", "code", "moved"), [("approve", 0, True), ("deny", 4, False)])
+def test_a_run_that_waited_goes_on_here_after_the_answer(world: World, answer: str, code: int, moved: bool) -> None:
+    world.agent("inbox", AGENT.replace("approval: never", "approval: on-write"))
+    world.file()
+    script = [move(world), "Done."]
+    run = json.loads(world.run("run", "inbox", "--json", script=script).stdout)
+    assert (run["status"], run["steps"][-1]["status"]) == ("waiting", "waiting")
+    asked = world.json("approvals", "list", "--json")
+    assert [(one["run_id"], one["tool"], one["status"]) for one in asked] == [(run["id"], "move_file", "pending")]
+    assert world.call("runs", "resume", run["id"]).exit_code == 2
+    decided = world.call("approvals", answer, asked[0]["id"][-8:].lower())
+    assert decided.exit_code == 0, decided.output
+    assert "edgeagent runs resume" in decided.stderr
+    ended = world.run("runs", "resume", run["id"], "--json", script=script[1:])
+    assert ended.returncode == code, ended.stderr
+    steps = json.loads(ended.stdout)["steps"]
+    assert [step["status"] for step in steps] == ["ok", "ok" if moved else "denied", "ok"]
+    assert (world.user / "Documents/bills/bill.txt").exists() is moved
+    assert world.call("approvals", answer, asked[0]["id"]).exit_code == 4
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:

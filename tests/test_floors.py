@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edgeagent"
 
 FLOORS = {
-    0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs", "redaction"},
+    0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs", "redaction", "approval"},
     1: {"config", "agents", "secrets"},
     2: {"store", "model", "policy", "power", "sandbox", "skills"},
     3: {"tools"},
     4: {"loop", "prompt", "triggers"},
-    5: {"worker", "gate", "telemetry"},
+    5: {"worker", "approver", "gate", "telemetry"},
     6: {"api"},
     7: {"models", "runtime"},
     8: {"daemon"},

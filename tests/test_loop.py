@@ -131,10 +131,11 @@ def test_the_budget_of_actions_is_counted_over_runs(world: World) -> None:
     assert world.run(agent, world.move(second), "Moved.", key="3").status == "ok"
 
 
-def test_without_an_approver_a_call_that_asks_is_denied(world: World) -> None:
+def test_a_call_that_asks_lets_its_run_wait_and_changes_nothing(world: World) -> None:
     path = world.file()
     agent = world.agent("approve: [move_file]")
-    assert world.run(agent, world.move(path), "Moved.").reason == "denied" and path.exists()
+    run = world.run(agent, world.move(path), "Moved.")
+    assert run.status == "waiting" and run.steps[-1].status == "waiting" and path.exists()
 
 
 def test_a_person_who_says_yes_lets_the_call_happen(world: World) -> None:
@@ -144,7 +145,7 @@ def test_a_person_who_says_yes_lets_the_call_happen(world: World) -> None:
     run = world.store.claim_run(run_id, worker.owner, world.clock())
     assert run
     agent = world.agent("approve: [move_file]")
-    worker.execute(run, agent, threading.Event(), approve=lambda call, decision: call.name == "move_file")
+    worker.execute(run, agent, threading.Event(), ask=lambda approval: approval.subject.tool == "move_file")
     assert world.store.run(run_id).status == "ok" and not path.exists()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,7 @@ from edgeagent.api.backend import Backend
 from edgeagent.api.documents import Described, openapi
 from edgeagent.api.hooks import METHODS, answer
 from edgeagent.api.wire import MAX_BODY, error_to_json, step_to_json
+from edgeagent.approval import ApprovalStatus
 from edgeagent.errors import (
     AgentFileError,
     ConfigError,
@@ -72,6 +73,23 @@ class Listing(BaseModel):
     status: RunStatus | None = Field(default=None, description="Only runs that stand so.")
     since: AwareDatetime | None = Field(default=None, description="Only runs made since this time (RFC 3339).")
     limit: int = Field(default=50, ge=1, le=MOST_RUNS, description="At most so many, the newest.")
+
+
+class Asking(BaseModel):
+    """The query of GET /v1/approvals."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: ApprovalStatus | Literal["all"] = Field(default=ApprovalStatus.PENDING, description="Only those so.")
+
+
+class Answer(BaseModel):
+    """The body of POST /v1/approvals/{id}."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    decision: Literal["approve", "deny"] = Field(description="Yes or no to this very call, once.")
+    sha256: str | None = Field(default=None, description="Of the call as it was shown; refused where it is another.")
 
 
 class Watching(BaseModel):
@@ -145,6 +163,22 @@ def _disable(backend: Backend, asked: Asked) -> Json:
     return {"name": asked.id, "enabled": False}
 
 
+def _approvals(backend: Backend, asked: Asked) -> Json:
+    wanted: Asking = asked.given
+    found = backend.store.approvals(None if wanted.status == "all" else wanted.status)
+    return {"approvals": [approval.as_json() for approval in found]}
+
+
+def _approval(backend: Backend, asked: Asked) -> Json:
+    return backend.store.find_approval(asked.id).as_json()
+
+
+def _decide(backend: Backend, asked: Asked) -> Json:
+    answer: Answer = asked.given
+    found = backend.store.find_approval(asked.id)
+    return backend.decide(found.id, answer.decision == "approve", answer.sha256).as_json()
+
+
 def _cancel(backend: Backend, asked: Asked) -> Json:
     run_id = backend.store.find_run(asked.id).id
     return {"id": run_id, "status": backend.cancel(run_id).value}
@@ -154,10 +188,6 @@ def _retry(backend: Backend, asked: Asked) -> Json:
     run_id = backend.store.find_run(asked.id).id
     backend.retry(run_id)
     return {"id": run_id, "status": RunStatus.QUEUED.value}
-
-
-def _approvals(backend: Backend, asked: Asked) -> Json:
-    return {"approvals": backend.approvals()}
 
 
 def _metrics(backend: Backend, asked: Asked) -> str:
@@ -174,9 +204,11 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/runs", "Queue an event for an agent.", _submit, body=Submission, status=202),
     Endpoint("GET", "/v1/runs/{id}", "One run with its steps. A part of the id will do.", _run),
     Endpoint("GET", "/v1/runs/{id}/events", "Its steps as they end, then the run itself.", None, query=Watching),
+    Endpoint("GET", "/v1/approvals", "Calls that wait for a person, newest first.", _approvals, query=Asking),
+    Endpoint("GET", "/v1/approvals/{id}", "One of them, with everything that it would do.", _approval),
+    Endpoint("POST", "/v1/approvals/{id}", "Say yes or no to one call.", _decide, body=Answer),
     Endpoint("POST", "/v1/runs/{id}/cancel", "End a run, or take it out of the queue.", _cancel),
     Endpoint("POST", "/v1/runs/{id}/retry", "Queue a run that did not end well once more.", _retry),
-    Endpoint("GET", "/v1/approvals", "Calls that wait for a person's yes or no.", _approvals),
     Endpoint("GET", "/metrics", "Numbers for Prometheus.", _metrics, media="text/plain; version=0.0.4"),
 )
 HOOK = Described("POST", "/hooks/{path}", "What a webhook trigger listens to; other methods will do.", status=202)

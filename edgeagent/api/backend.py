@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from edgeagent.approval import Approval
 from edgeagent.errors import EdgeagentError
 from edgeagent.schema import Json, RunStatus
 from edgeagent.store import Store
@@ -54,14 +55,14 @@ class Backend(Protocol):
         Raises NotFound, AgentFileError.
         """
 
-    def approvals(self) -> list[Json]:
-        """Calls that wait for a person."""
-
     def metrics(self) -> str:
         """The text that Prometheus reads. Raises NotFound where the settings switch it off."""
 
     def enable(self, agent: str, is_enabled: bool) -> None:
         """Switches an agent on or off, for good. Raises NotFound."""
+
+    def decide(self, approval_id: str, approves: bool, sha256: str | None) -> Approval:
+        """A person's answer to a call that waits. Raises NotFound, Denied."""
 
     def cancel(self, run_id: str) -> RunStatus:
         """Gives the status that the run now has. Raises NotFound."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from edgeagent.api.address import short_address
 from edgeagent.api.wire import MAX_BODY, error_from_json, run_from_json, step_from_json
+from edgeagent.approval import Approval
 from edgeagent.errors import DaemonNotRunning, EdgeagentError, UsageError
 from edgeagent.schema import Json, Run, RunStatus, Step
 
@@ -72,6 +73,19 @@ class DaemonClient:
 
     def run(self, run_id: str) -> Run:
         return run_from_json(self._answer("GET", f"/v1/runs/{quote(run_id, safe='')}"))
+
+    def approvals(self, status: str = "pending") -> list[Approval]:
+        """Those that stand so, or `all`."""
+        found = self._answer("GET", f"/v1/approvals?status={quote(status, safe='')}")["approvals"]
+        return [Approval.from_json(one) for one in found]
+
+    def approval(self, approval_id: str) -> Approval:
+        return Approval.from_json(self._answer("GET", f"/v1/approvals/{quote(approval_id, safe='')}"))
+
+    def decide(self, approval_id: str, approves: bool, sha256: str) -> Approval:
+        """Answers, for the call whose fingerprint was shown."""
+        body = {"decision": "approve" if approves else "deny", "sha256": sha256}
+        return Approval.from_json(self._answer("POST", f"/v1/approvals/{quote(approval_id, safe='')}", body))
 
     def cancel(self, run_id: str) -> RunStatus:
         return RunStatus(self._answer("POST", f"/v1/runs/{quote(run_id, safe='')}/cancel")["status"])

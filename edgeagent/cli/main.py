@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "skills": ("skills:skills", "What agents can be lent: tools and instructions from elsewhere."),
     "models": ("models:models", "The models on this device, and those that can be brought here."),
     "backup": ("backup:backup", "Copy the journal, also while the daemon runs."),
+    "approvals": ("approvals:approvals", "Calls that wait for a yes: list, show, approve, deny."),
     "secrets": ("secrets:secrets", "Passwords and tokens that tools may use: set, list, remove."),
     "doctor": ("doctor:doctor", "Check this installation, part by part."),
     "completion": ("completion:completion", "Print the script that completes commands in your shell."),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeagent.cli.app import App, pass_app
+from edgeagent.cli.asking import ask_person, nobody_there, tell_of_waiting
 from edgeagent.cli.command import AGENT, Command, json_option
 from edgeagent.cli.events import Given, event_options, make_event
-from edgeagent.cli.running import ask_person, exit_code, follow, note_waiting, stop_on_interrupt
+from edgeagent.cli.running import exit_code, follow, note_waiting, stop_on_interrupt
 from edgeagent.cli.trace import Trace
 from edgeagent.schema import Event, Json, Run, Step
 
@@ -33,7 +34,8 @@ def run(app: App, agent: str, given: Given, dry_run: bool, as_json: bool) -> int
     """Run one agent now and show what it does.
 
     AGENT is a name, or a path to an agent's file. Without an event an agent with a schedule gets the event that it
-    would get now. Works with and without a daemon; only without one can calls be approved at the terminal.
+    would get now. Works with and without a daemon. A call that needs approval is asked about at the terminal; where
+    there is none the run waits, and the command ends with 4: see edgeagent approvals.
     """
     chosen = app.runtime.agent(agent)
     trigger, data = make_event(given, chosen, datetime.now(UTC))
@@ -52,23 +54,23 @@ def carry_out(app: App, name: str, chosen: Agent, trigger: str, data: Json, *, d
                 _begin(trace, chosen, model, trigger, data)
         if daemon:
             run_id = daemon.submit(agent_for_daemon(name), data, trigger=trigger, dry_run=dry_run)
-            ended, was_interrupted = follow(daemon, run_id, show, note_waiting(app.note, trace.pause))
+            ask = ask_person(app.notes, trace.pause) if app.can_ask else nobody_there
+            ended, was_interrupted = follow(daemon, run_id, show, note_waiting(app.note, trace.pause), ask)
         else:
             ended, was_interrupted = _run_here(app, trace, chosen, trigger, data, dry_run, show)
     finally:
         trace.pause()
     app.screen.json(ended.as_json()) if as_json else trace.end(ended)
+    tell_of_waiting(app, ended)
     return exit_code(ended, was_interrupted=was_interrupted)
 
 
 def _run_here(
     app: App, trace: Trace, agent: Agent, trigger: str, data: Json, dry_run: bool, show: OnStep
 ) -> tuple[Run, bool]:
-    from edgeagent.loop import nobody
-
     with stop_on_interrupt() as stop:
-        approve = ask_person(app.notes, stop, trace.pause) if app.can_ask else nobody
-        ended = app.runtime.run_once(agent, trigger, data, approve=approve, dry_run=dry_run, on_step=show, stop=stop)
+        ask = ask_person(app.notes, trace.pause, stop) if app.can_ask else nobody_there
+        ended = app.runtime.run_once(agent, trigger, data, ask=ask, dry_run=dry_run, on_step=show, stop=stop)
         return ended, stop.is_set()
 
 

@@ -1,4 +1,4 @@
-"""One run, watched until it ends: in this process, or in the daemon. Owns Ctrl-C and asking for approval.
+"""One run, watched until it ends: in this process, or in the daemon. Owns Ctrl-C.
 
 The first Ctrl-C ends the run in order, so that it is on the record as cancelled; the second ends the command.
 """
@@ -6,16 +6,15 @@ The first Ctrl-C ends the run in order, so that it is on the record as cancelled
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from edgeagent.cli.screen import Screen, one_line
-from edgeagent.cli.words import call_of
-from edgeagent.schema import Decision, Run, RunStatus, Step, ToolCall
+from edgeagent.cli.asking import Ask, nobody_there
+from edgeagent.errors import Denied
+from edgeagent.schema import Run, RunStatus, Step
 
 if TYPE_CHECKING:
     from edgeagent.api.client import DaemonClient
@@ -53,30 +52,6 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def ask_person(
-    notes: Screen, stop: threading.Event, before_asking: Callable[[], None]
-) -> Callable[[ToolCall, Decision], bool]:
-    """Asks at the terminal. Only a yes is a yes; Ctrl-C ends the run."""
-
-    def approve(call: ToolCall, decision: Decision) -> bool:
-        before_asking()
-        notes.line(f"{notes.style('approval:', 'yellow', 'bold')} {one_line(decision.reason)}")
-        notes.wrapped(one_line(call_of(call.name, call.arguments)), "  ")
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            sys.stderr.write("allow this call? [y/N] ")
-            sys.stderr.flush()
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
-        except KeyboardInterrupt:
-            notes.line()
-            stop.set()
-            return False
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    return approve
-
-
 def note_waiting(note: Callable[[str], None], before: Callable[[], None]) -> Callable[[RunStatus, str | None], None]:
     """Says why a run does not begin, for who waits for it."""
 
@@ -93,17 +68,40 @@ def follow(
     run_id: str,
     on_step: Callable[[Step], None],
     on_status: Callable[[RunStatus, str | None], None] = lambda status, reason: None,
+    ask: Ask = nobody_there,
 ) -> tuple[Run, bool]:
-    """Watches a run in the daemon until it ends. The second value says whether Ctrl-C ended it."""
+    """Watches a run in the daemon until it ends, or waits for somebody else. Where it waits, `ask` is asked first.
+
+    The second value says whether Ctrl-C ended it.
+    """
     seen = 0
 
     def step(step: Step) -> None:
         nonlocal seen
-        seen = step.n
+        if step.status != "waiting":  # it comes again with its result
+            seen = step.n
         on_step(step)
 
     try:
-        return client.follow(run_id, step, on_status=on_status), False
+        while True:
+            run = client.follow(run_id, step, after=seen, on_status=on_status)
+            if run.status is not RunStatus.WAITING or not _is_answered(client, run, ask):
+                return run, False
     except KeyboardInterrupt:
         client.cancel(run_id)
         return client.follow(run_id, step, after=seen), True
+
+
+def _is_answered(client: DaemonClient, run: Run, ask: Ask) -> bool:
+    """Whether the run goes on: somebody who is there answered, or somebody elsewhere was faster."""
+    for approval in client.approvals("pending"):
+        if approval.subject.run_id == run.id:
+            answer = ask(approval)
+            if answer is None:
+                return False
+            try:
+                client.decide(approval.id, answer, approval.sha256)
+            except Denied as error:
+                if client.approval(approval.id).status.value == "pending":
+                    raise error
+    return True

@@ -263,6 +263,35 @@ def replay(app: App, run_id: str, dry_run: bool, as_json: bool) -> int:
     return carry_out(app, name, agent, earlier.trigger, earlier.event, dry_run=dry_run, as_json=as_json)
 
 
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@json_option
+@pass_app
+def resume(app: App, run_id: str, as_json: bool) -> int:
+    """Go on, in this process, with a run that is queued.
+
+    For machines without a daemon: what an approval was given to, or a retry queued, is worked here and now.
+    """
+    from edgeagent.cli.asking import ask_person, nobody_there, tell_of_waiting
+    from edgeagent.cli.run import as_long_as_it_is_read
+    from edgeagent.cli.running import exit_code, stop_on_interrupt
+
+    with app.journal() as store:
+        run = store.find_run(run_id)
+    trace = Trace(app.screen, is_brief=True) if as_json else _begun(app, run, is_live=True)
+    show = (lambda step: None) if as_json else as_long_as_it_is_read(trace.step)
+    with stop_on_interrupt() as stop:
+        ask = ask_person(app.notes, trace.pause, stop) if app.can_ask else nobody_there
+        try:
+            ended = app.runtime.resume(run.id, ask=ask, on_step=show, stop=stop)
+        finally:
+            trace.pause()
+        was_interrupted = stop.is_set()
+    app.screen.json(ended.as_json()) if as_json else trace.end(ended)
+    tell_of_waiting(app, ended)
+    return exit_code(ended, was_interrupted=was_interrupted)
+
+
 def _tell(app: App, run_id: str, status: RunStatus, as_json: bool) -> None:
     if as_json:
         app.screen.json({"id": run_id, "status": status.value})

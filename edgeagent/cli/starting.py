@@ -22,7 +22,7 @@ grants:
   write: [~/Notes]
 
 # Who says yes to a call that changes something: on-write (a person), never (nobody needs to), always (to every call).
-# Without a terminal nobody is there to say yes, so an agent that the daemon runs on its own needs "never".
+# Without a terminal the run waits until you say yes: edgeagent approvals list.
 approval: on-write
 
 # limits: {{steps: 8, seconds: 120, output_tokens: 1000}}

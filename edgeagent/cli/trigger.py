@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from edgeagent.cli.app import App, pass_app
+from edgeagent.cli.asking import tell_of_waiting
 from edgeagent.cli.command import AGENT, Command, json_option
 from edgeagent.cli.events import Given, event_options, make_event
 from edgeagent.cli.run import agent_for_daemon, as_long_as_it_is_read
@@ -43,4 +44,5 @@ def trigger(app: App, agent: str, given: Given, dry_run: bool, wait: bool, as_js
         note_waiting(app.note, trace.pause),
     )
     app.screen.json(ended.as_json()) if as_json else trace.end(ended)
+    tell_of_waiting(app, ended)
     return exit_code(ended, was_interrupted=was_interrupted)

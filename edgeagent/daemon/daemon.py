@@ -6,6 +6,7 @@ read again when the settings or the agents change.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -15,6 +16,8 @@ from types import FrameType
 
 import edgeagent
 from edgeagent.agents import LoadedAgents
+from edgeagent.approval import Approval
+from edgeagent.daemon.announcing import Announcer
 from edgeagent.daemon.attention import Attention, Bell
 from edgeagent.daemon.crew import Crew, fingerprint
 from edgeagent.daemon.lock import held
@@ -106,7 +109,8 @@ class Daemon:
         )
         self._crew = Crew(self.store, self._read_agents, lambda agent: build_triggers(agent, around))
         gate = Gate(self.store, lambda: self._runtime.config.power, self._runtime.models.shortage)
-        worker = self._runtime.worker(self.store, "daemon", obstacle=gate.obstacle)
+        announcer = Announcer(lambda: self._runtime.config.approvals, self._runtime.environ)
+        worker = self._runtime.worker(self.store, "daemon", obstacle=gate.obstacle, announce=announcer.announce)
         self._workers = Workers(worker, gate, lambda: self._crew.agents)
         self.store.tell(self._workers.bell.ring)
         worker.on_step, worker.on_end = self._counters.step, self._counters.ended
@@ -119,7 +123,7 @@ class Daemon:
         self._workers.resize(self._runtime.config.daemon.workers)
         log.info("ready: %d agents, process %d", len(self._crew.agents), os.getpid())
         self._supervisor.ready()
-        with Upkeep(self.store, lambda: self._runtime.config.journal, self._runtime.home.trash, utc_now):
+        with announcer, Upkeep(self.store, lambda: self._runtime.config.journal, self._runtime.home.trash, utc_now):
             self._keep_house()
         self._supervisor.stopping()
         log.info("stopping")
@@ -156,6 +160,7 @@ class Daemon:
         while not self._stop_asked:
             self._follow_files()
             self._runtime.models.close_idle()
+            self._expire_approvals()
             if self._workers.are_alive:
                 self._supervisor.alive()
             if self._supervisor.listens and rings != self._workers.bell.rings:
@@ -211,6 +216,11 @@ class Daemon:
         except HomeError as error:
             log.error("%s", error.message)
 
+    def _expire_approvals(self) -> None:
+        with contextlib.suppress(HomeError):  # tried again in a moment
+            if expired := self.store.expire_approvals(utc_now()):
+                log.warning("%d calls were denied, since nobody answered in time", expired)
+
     def _status_line(self) -> str:
         try:
             counts = self.store.counts_open()
@@ -257,10 +267,6 @@ class Daemon:
     def agents(self) -> list[Json]:
         return [agent_json(agent, self._runtime.config.model.default) for agent in self._crew.agents.values()]
 
-    def approvals(self) -> list[Json]:
-        """No run waits for a person yet: a call that needs approval is denied."""
-        return []
-
     def metrics(self) -> str:
         if not self._runtime.config.telemetry.metrics:
             raise NotFound("metrics are switched off", "telemetry.metrics in config.toml")
@@ -270,6 +276,9 @@ class Daemon:
         """Queues a run. NotFound or AgentFileError where the agent cannot be used."""
         found = self._crew.agents.get(agent) or self._runtime.agent(agent)
         return enqueue_manual(self.store, found, trigger, data, dry_run=dry_run)
+
+    def decide(self, approval_id: str, approves: bool, sha256: str | None) -> Approval:
+        return self.store.decide(approval_id, approves, utc_now(), "api", sha256)
 
     def cancel(self, run_id: str) -> RunStatus:
         return self.store.cancel(run_id, utc_now())

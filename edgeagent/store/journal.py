@@ -64,8 +64,9 @@ class Journal(Part):
                 """INSERT INTO steps (run_id, retry, n, kind, name, arguments, plan, status, started_at)
                    VALUES (?, (SELECT retry FROM runs WHERE id = ?), ?, ?, ?, ?, ?, 'started', ?)
                    ON CONFLICT (run_id, retry, n) DO UPDATE SET kind = excluded.kind, name = excluded.name,
-                          arguments = excluded.arguments, plan = excluded.plan, started_at = excluded.started_at
-                    WHERE status = 'started'""",
+                          arguments = excluded.arguments, plan = excluded.plan, started_at = excluded.started_at,
+                          status = 'started'
+                    WHERE status IN ('started', 'waiting')""",
                 [run_id, run_id, n, kind, to_text(name), to_json(arguments), to_json_or_null(plan), self._now()],
             )
             _check_written(written, run_id, n)

@@ -208,6 +208,34 @@ def m0006_more_triggers(db: SqliteUtils) -> None:
         ) STRICT, WITHOUT ROWID""")
 
 
+@migrations()
+def m0007_approvals(db: SqliteUtils) -> None:
+    """What a person is asked. `subject` is all that the call would do, `sha256` the fingerprint that was shown."""
+    db.execute("""
+        CREATE TABLE approvals (
+            id          TEXT PRIMARY KEY,              -- ULID
+            run_id      TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            retry       INTEGER NOT NULL,
+            n           INTEGER NOT NULL,              -- the step
+            subject     TEXT NOT NULL,                 -- JSON
+            sha256      TEXT NOT NULL,
+            reason      TEXT NOT NULL,
+            status      TEXT NOT NULL,                 -- pending, approved, denied, expired, used or void
+            created_at  TEXT NOT NULL,
+            expires_at  TEXT NOT NULL,
+            decided_at  TEXT,
+            decided_by  TEXT
+        ) STRICT, WITHOUT ROWID""")
+    db.execute("CREATE INDEX approvals_run ON approvals (run_id, retry, n)")
+    db.execute("CREATE INDEX approvals_pending ON approvals (expires_at) WHERE status = 'pending'")
+    # A yes to a run that has ended, or was begun anew, is a yes to nothing.
+    db.execute("""
+        CREATE TRIGGER approvals_end AFTER UPDATE ON runs
+          WHEN NEW.ended_at IS NOT NULL OR NEW.retry <> OLD.retry BEGIN
+            UPDATE approvals SET status = 'void' WHERE run_id = NEW.id AND status IN ('pending', 'approved');
+        END""")
+
+
 def migrate(database: Database, version: int) -> None:
     """Brings the file to `version`, inside the transaction that the caller holds."""
     connection = database.raw

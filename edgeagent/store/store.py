@@ -12,16 +12,17 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeagent.errors import HomeError, NotFound
+from edgeagent.store.approvals import Approvals
 from edgeagent.store.connection import BUSY_SECONDS, Clock, Database, Synchronous, create_file
 from edgeagent.store.memory import Memory
 from edgeagent.store.retention import Retention
 from edgeagent.store.triggers import TriggerState
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """The number of migrations. It stands here so that opening an up-to-date file need not import them."""
 
 
-class Store(TriggerState, Memory, Retention):
+class Store(TriggerState, Memory, Retention, Approvals):
     """The queue, the journal, the state of triggers and memory. Any thread may call any method.
 
     Errors of the file itself (locked, full, not writable, damaged) are HomeError; nothing is half written then.
