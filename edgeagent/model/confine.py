@@ -35,8 +35,12 @@ _REFUSED = {
     "aarch64": (0xC00000B7, (198, 221, 281, 117, 270, 271, 425, 280, 97, 268, 40)),
 }
 _X32 = 0x4000_0000
+_NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EACCES
+# arch_prctl(ARCH_REQ_XCOMP_PERM): asked by llama.cpp before it uses AMX. Its AMX code as gcc compiles it ends the
+# process with SIGSEGV (docs/decisions/0007-no-amx.md); when refused, it takes the AVX-512 code.
+_NO_AMX = ((_EQUAL, 0, 2, 158), (_LOAD, 0, 0, _ARGUMENT), (_EQUAL, 1, 0, 0x1023))
 
 
 def confine(writable: Path | None) -> str:
@@ -87,13 +91,15 @@ def _no_calls(libc: ctypes.CDLL) -> bool:
     if platform.machine() not in _REFUSED:
         return False
     machine, refused = _REFUSED[platform.machine()]
-    count = len(refused)
+    amx = _NO_AMX if platform.machine() == "x86_64" else ()
+    last = 4 + len(refused) + len(amx) + 1  # the line that refuses
     program = [
-        (_LOAD, 0, 0, 4),  # the architecture
-        (_EQUAL, 0, count + 3, machine),
-        (_LOAD, 0, 0, 0),  # the number of the call
-        (_AT_LEAST, count + 1, 0, _X32),
-        *((_EQUAL, count - place, 0, number) for place, number in enumerate(refused)),
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 0, last - 2, machine),
+        (_LOAD, 0, 0, _NUMBER),
+        (_AT_LEAST, last - 4, 0, _X32),
+        *((_EQUAL, last - 5 - place, 0, number) for place, number in enumerate(refused)),
+        *amx,
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def system_info() -> str:
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes has no types for it
 def _log(level: int, text: bytes, _: Any) -> None:
     """Errors go to standard error, the rest nowhere. At the top of the module, so that it is never collected."""
-    if level >= _ERROR_LEVEL:
+    if level == _ERROR_LEVEL:
         sys.stderr.write(text.decode(errors="replace"))
 
 
@@ -92,17 +92,23 @@ class Weights:
     def piece(self, token: int) -> bytes:
         """The bytes of a token; they need not be whole characters."""
         known = self._pieces.get(token)
-        if known is not None:
-            return known
-        size = 64
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            written = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, size, 0, True)
-            if written >= 0:
-                break
-            size = -written
-        self._pieces[token] = buffer.raw[:written]
-        return self._pieces[token]
+        if known is None:
+            known = self._pieces[token] = self._read_piece(token, ctypes.create_string_buffer(64))
+        return known
+
+    def all_pieces(self) -> Iterator[bytes]:
+        """The bytes of every token, in order. Nothing is kept of them: there may be 150,000."""
+        buffer = ctypes.create_string_buffer(64)
+        return (self._read_piece(token, buffer) for token in range(self.vocabulary))
+
+    def _read_piece(self, token: int, buffer: ctypes.Array[ctypes.c_char]) -> bytes:
+        written = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)
+        if written < 0:  # longer than the buffer
+            return self._read_piece(token, ctypes.create_string_buffer(-written))
+        return buffer.raw[:written]
+
+    def attributes(self, token: int) -> int:
+        return int(llama_cpp.llama_vocab_get_attr(self.vocab, token))
 
     def text(self, tokens: Sequence[int]) -> str:
         return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
@@ -125,8 +131,7 @@ class Weights:
 
     def special_texts(self) -> dict[str, int]:
         """The tokens that steer a model rather than say something, by their text."""
-        attributes = llama_cpp.llama_vocab_get_attr
-        tokens = [token for token in range(self.vocabulary) if attributes(self.vocab, token) & _SPECIAL]
+        tokens = [token for token in range(self.vocabulary) if self.attributes(token) & _SPECIAL]
         texts = {self.piece(token).decode(errors="replace"): token for token in tokens}
         texts.pop("", None)
         return texts
@@ -185,7 +190,7 @@ class Context:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = options.tokens
         parameters.n_batch = parameters.n_ubatch = min(CHUNK, options.tokens)
-        parameters.n_seq_max = options.sequences
+        parameters.n_seq_max = parameters.n_outputs_max = options.sequences
         parameters.kv_unified = True
         parameters.swa_full = False
         parameters.flash_attn_type = _FLASH[options.flash]

@@ -28,6 +28,7 @@ POLL_SECONDS = 0.05
 """How soon a stop is seen."""
 
 _READY = 0
+_NO_COMPLAINT = "AMX is not ready"  # it is refused: see confine.py
 _ERRORS: dict[str, type[ModelError]] = {"cancelled": ModelCancelled, "prompt_too_long": PromptTooLong}
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LD_LIBRARY_PATH")
 
@@ -141,7 +142,8 @@ class Host:
 
     def _listen(self, source: IO[str]) -> None:
         for line in source:
-            self._complaints.append(line.strip())
+            if not line.startswith(_NO_COMPLAINT):
+                self._complaints.append(line.strip())
 
     def _death(self) -> str:
         """Why the process ended, in words."""

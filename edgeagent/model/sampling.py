@@ -85,9 +85,8 @@ def grammar_tokenizer(weights: Weights) -> LLTokenizer:
     """llguidance's view of the vocabulary. Takes up to a second: once a model."""
     pieces = []
     control, own = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL, llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
-    for token in range(weights.vocabulary):
-        piece = weights.piece(token)
-        attributes = llama_cpp.llama_vocab_get_attr(weights.vocab, token)
+    for token, piece in enumerate(weights.all_pieces()):
+        attributes = weights.attributes(token)
         is_tag = piece.startswith(b"<") and piece.endswith(b">")
         if attributes & control or (attributes & own and is_tag):
             piece = b"\xff" + piece  # llguidance's mark of a token that is not text
