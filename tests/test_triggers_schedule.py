@@ -102,9 +102,9 @@ def test_an_interval_counts_from_the_first_start_and_goes_on_after_a_restart(sch
 @pytest.mark.parametrize(
     ("missed", "queued", "skipped"),
     [
-        ("run_once", ["10:00"], ["09:00"]),
+        ("run_once", ["10:00"], ["08:00", "09:00"]),
         ("run_all", ["08:00", "09:00", "10:00"], []),
-        ("skip", [], ["09:00", "10:00"]),
+        ("skip", [], ["08:00", "09:00", "10:00"]),
     ],
 )
 def test_what_was_missed_while_down_is_made_up_for_as_the_agent_says(
@@ -120,11 +120,13 @@ def test_what_was_missed_while_down_is_made_up_for_as_the_agent_says(
     assert schedule.advance(trigger, minutes=30) == [*queued, "11:00"]
 
 
-def test_the_row_of_what_was_missed_says_how_much(schedule: Schedule) -> None:
+def test_each_time_that_was_missed_has_a_row_and_those_beyond_a_thousand_share_one(schedule: Schedule) -> None:
     schedule.start(every(interval="1m"))
     schedule.clock.advance(7 * 86400)
     schedule.start(every(interval="1m"))
-    assert schedule.skipped() == [("06:59", "10079 times were missed after 2026-11-24T07:00:00.000Z, up to this one")]
+    shared, *single = schedule.skipped()
+    assert shared == ("14:20", "9080 times were missed after 2026-11-24T07:00:00.000Z, up to this one")
+    assert len(single) == 999 and single[-1] == ("06:59", "missed; the run of 2026-12-01T07:00:00.000Z makes up for it")
     assert schedule.queued() == ["07:00"]
 
 
@@ -138,7 +140,7 @@ def test_run_all_stops_at_a_thousand(schedule: Schedule) -> None:
 
 def test_a_ring_that_is_a_little_late_is_not_missed(schedule: Schedule) -> None:
     trigger = schedule.start(every(interval="10s", missed="skip"))
-    assert len(schedule.advance(trigger, seconds=45)) == 1
+    assert len(schedule.advance(trigger, seconds=45)) == 4
     assert schedule.skipped() == []
 
 
@@ -165,10 +167,30 @@ def test_a_single_time_that_was_missed_can_be_skipped(schedule: Schedule) -> Non
 
 
 def test_jitter_delays_the_run_and_not_the_event(schedule: Schedule) -> None:
-    trigger = schedule.start(cron("0 8 * * *", timezone="UTC", jitter="10m"), chance=lambda: 0.5)
+    trigger = schedule.start(cron("0 8 * * *", timezone="UTC", jitter="10m"))
     assert schedule.advance(trigger, hours=1) == ["08:00"]
-    assert schedule.store.claim("me", schedule.clock.advance(299)) is None
-    assert schedule.store.claim("me", schedule.clock.advance(1)) is not None
+    assert schedule.store.claim("me", schedule.clock.now) is None
+    due = schedule.store.next_due()
+    assert due is not None and 0 < (due - schedule.clock.now).total_seconds() < 600
+    assert schedule.store.claim("me", due) is not None
+
+
+def test_jitter_is_the_same_for_the_same_time_and_another_for_others(tmp_path: Path) -> None:
+    def delays(machine: str) -> list[float]:
+        clock = FakeClock()
+        found = []
+        with open_store(tmp_path / f"{len(list(tmp_path.iterdir()))}.db", clock=clock) as store:
+            schedule = Schedule(store, clock)
+            trigger = schedule.start(cron("0 * * * *", jitter="30m"), machine=machine)
+            for _ in range(20):
+                schedule.advance(trigger, hours=1)
+                due = store.next_due(clock.now)
+                assert due is not None
+                found.append((due - clock.now).total_seconds())
+        return found
+
+    assert delays("a") == delays("a") != delays("b")
+    assert len(set(delays("a"))) == 20 and max(delays("a")) - min(delays("a")) > 600
 
 
 def test_a_clock_that_was_far_ahead_does_not_silence_the_schedule(schedule: Schedule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -57,8 +58,10 @@ def _build(agent: str, settings: object, around: Surroundings) -> Trigger:
             agent, settings, home_dir=around.home_dir, store=store, watching=around.watching, clock=clock
         )
     if isinstance(settings, kinds.CronTrigger | kinds.EveryTrigger | kinds.AtTrigger):
-        zone = around.local_zone
-        return ScheduleTrigger(agent, settings, store=store, alarms=around.alarms, clock=clock, local_zone=zone)
+        zone, machine = around.local_zone, platform.node()
+        return ScheduleTrigger(
+            agent, settings, store=store, alarms=around.alarms, clock=clock, local_zone=zone, machine=machine
+        )
     if isinstance(settings, kinds.WebhookTrigger):
         return WebhookTrigger(agent, settings, store=store, hooks=around.hooks, secrets=around.secrets, clock=clock)
     if isinstance(settings, kinds.SqliteTrigger):

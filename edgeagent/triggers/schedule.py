@@ -8,10 +8,9 @@ so that a time that comes round twice makes one event.
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from random import random
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from edgeagent.errors import HomeError
@@ -28,7 +27,7 @@ GRACE = timedelta(seconds=60)
 """A time that is dealt with later than this was missed."""
 
 MOST = 1000
-"""With `missed: run_all`, how many of the times that were missed are made up for: the newest."""
+"""How many of the times that were missed are dealt with one by one: the newest. One row tells of all the others."""
 
 
 class ScheduleTrigger:
@@ -43,9 +42,9 @@ class ScheduleTrigger:
         alarms: Alarms,
         clock: WallClock,
         local_zone: tzinfo,
-        chance: Callable[[], float] = random,
+        machine: str = "",
     ) -> None:
-        """`chance` gives a number from 0 to 1 and spreads what has `jitter`."""
+        """`jitter` differs from time to time, and from one `machine` to the other; for the same it is the same."""
         self.agent = agent
         self.trigger_id = settings.id
         self.kind: Literal["cron", "every", "at"] = settings.trigger
@@ -53,7 +52,7 @@ class ScheduleTrigger:
         self._store = store
         self._alarms = alarms
         self._clock = clock
-        self._chance = chance
+        self._machine = machine
         self._zone = local_zone
         self._jitter = 0.0
         if settings.trigger == "cron":
@@ -111,7 +110,7 @@ class ScheduleTrigger:
 
     def _deal_with_due(self, now: datetime) -> None:
         since = self._counted_from(now)
-        due = self._occurrences.due(since, now, MOST if self._missed == "run_all" else 1)
+        due = self._occurrences.due(since, now, MOST)
         if due.times:
             self._record_due(due, since, now)
             self._last = max(self._last, due.times[-1])
@@ -127,24 +126,28 @@ class ScheduleTrigger:
         return max(since, self._last) if self._last <= now else since
 
     def _record_due(self, due: Due, since: datetime, now: datetime) -> None:
+        """Each time that has come leaves a row, whether it is to run or not."""
         with self._store.transaction():
-            self._tell_of_missed(due, since, now)
+            self._tell_of_many(due, since, now)
             for time in due.times:
-                if self._missed == "skip" and now - time > GRACE:
-                    self._store_event(time, now, skipped="its time passed while the daemon was not running")
-                else:
-                    self._store_event(time, now)
+                self._store_event(time, now, skipped=self._why_not(time, due.times[-1], now))
             self._store.record_scheduled(self.agent, self._record, due.times[-1], None, now)
 
-    def _tell_of_missed(self, due: Due, since: datetime, now: datetime) -> None:
-        """One row for all the times that do not get one of their own."""
-        missed = due.total - len(due.times)
-        oldest = self._occurrences.following(since, since)
-        newest = self._before(due.times[0], since) if missed else None
-        if oldest is not None and newest is not None and now - oldest > GRACE:
-            times = "1 time was" if missed == 1 else f"{missed} times were"
-            reason = f"{times} missed after {format_time(since)}, up to this one"
-            self._store_event(newest, now, skipped=reason)
+    def _why_not(self, time: datetime, newest: datetime, now: datetime) -> str | None:
+        """Why the time is not to run any more, as `missed` has it; None where it is."""
+        if self._missed == "skip" and now - time > GRACE:
+            return "its time passed while the daemon was not running"
+        if self._missed == "run_once" and time != newest:
+            return f"missed; the run of {format_time(newest)} makes up for it"
+        return None
+
+    def _tell_of_many(self, due: Due, since: datetime, now: datetime) -> None:
+        """One row for the times that are too many to have one each."""
+        many = due.total - len(due.times)
+        newest = self._before(due.times[0], since) if many else None
+        if newest is not None:
+            reason = f"{many} times were missed after {format_time(since)}, up to this one"
+            self._store_event(newest, now, skipped=reason if many > 1 else reason.replace("times were", "time was"))
 
     def _before(self, time: datetime, since: datetime) -> datetime | None:
         earlier = self._occurrences.due(since, time - timedelta(milliseconds=1), 1)
@@ -156,8 +159,12 @@ class ScheduleTrigger:
         if skipped:
             self._store.enqueue(event, now=now, status=RunStatus.SKIPPED, reason=skipped)
             return
-        due_at = time + timedelta(seconds=self._jitter * self._chance()) if self._jitter else None
-        self._store.enqueue(event, now=now, due_at=due_at)
+        self._store.enqueue(event, now=now, due_at=time + self._delay(event) if self._jitter else None)
+
+    def _delay(self, event: Event) -> timedelta:
+        """No dice: a time that is looked at again, or after a restart, is put off as long as before."""
+        digest = hashlib.sha256(f"{self._machine}\0{self.agent}\0{event.key}".encode()).digest()
+        return timedelta(seconds=self._jitter * int.from_bytes(digest[:6], "big") / 2**48)
 
 
 def _occurrences(settings: CronTrigger | EveryTrigger | AtTrigger, zone: tzinfo) -> tuple[Occurrences, str]:
