@@ -1,9 +1,10 @@
 # make demo: the main job, on the bundled model.   make test: everything a fresh machine needs, then all tests.
 BIN := .venv/bin
 TOKENS ?= 400e6
+SCALE ?= full
 # What starts processes, waits for the world, or loads the model.
 SLOW := $(wildcard tests/test_*_kill.py tests/test_*_crash.py tests/test_triggers_file.py tests/test_triggers_restart.py \
-	tests/test_model_*.py tests/test_*daemon*.py tests/test_*demo*.py tests/test_cli*.py tests/test_package.py)
+	tests/test_model_*.py tests/test_*daemon*.py tests/test_*demo*.py tests/test_cli*.py tests/test_package.py tests/test_bench.py)
 
 .PHONY: demo test check fix bench pocket clean
 
@@ -31,9 +32,9 @@ fix:                                    ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/python docs/configuration.py
 
-bench:                                  ## the figures of the README
+bench:                                  ## every figure, against llama.cpp; writes docs/benchmarks.md; SCALE=quick tries it out
 	@packaging/setup.sh dev
-	@for program in bench/*.py; do $(BIN)/python "$$program" || exit 1; done
+	@$(BIN)/python bench/run.py --scale $(SCALE)
 
 pocket:                                 ## train the bundled model again; takes hours without a GPU
 	@packaging/setup.sh pocket
