@@ -29,6 +29,8 @@ OPTIONS = (
     " -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF"
 ).split()
 START_SECONDS = 120.0
+START = [sys.executable, str(Path(__file__).with_name("no_amx.py"))]
+"""What a peer's command begins with."""
 
 
 def sources() -> Path:
@@ -65,7 +67,7 @@ def built() -> Path:
 
 def llama_bench(programs: Path, model: Path, threads: int, prompt: int, written: int) -> tuple[float, float]:
     """Tokens a second reading a prompt and writing, once each, after a warm-up of its own."""
-    command = [str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]
+    command = [*START, str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]
     sizes = ["-p", str(prompt), "-n", str(written)]
     done = subprocess.run([*command, *sizes], check=True, capture_output=True, text=True)
     rates = {bool(test["n_prompt"]): test["avg_ts"] for test in json.loads(done.stdout)}
@@ -148,7 +150,7 @@ def llama_server(programs: Path, model: Path, threads: int, context: int, *optio
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(programs / "llama-server"), "-m", str(model), "-t", str(threads), "-c", str(context)]
+    command = [*START, str(programs / "llama-server"), "-m", str(model), "-t", str(threads), "-c", str(context)]
     place = ["--host", "127.0.0.1", "--port", str(port)]
     with (CACHE / "llama-server.log").open("wb") as log:
         process = subprocess.Popen([*command, *place, *options], stdout=log, stderr=log, start_new_session=True)

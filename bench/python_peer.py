@@ -7,8 +7,11 @@ import os
 import sys
 import time
 
+from no_amx import refuse
+
 
 def main() -> None:
+    refuse()
     model, threads, context = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     sink = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what llama.cpp prints is not for the pipe
