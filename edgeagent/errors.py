@@ -15,6 +15,7 @@ EdgeagentError                 exit 1
 ├── ModelError                 exit 1: the model cannot be loaded or its host died
 │   ├── InvalidModel           exit 2: a file that is no usable model
 │   ├── ModelCancelled         the caller asked to stop
+│   ├── ModelHostDied          the process that ran the model ended in the middle of a turn
 │   ├── NotEnoughMemory        it would not fit; it may later
 │   └── PromptTooLong          the conversation does not fit
 ├── SandboxError               exit 1: a command cannot be confined as it must be, so it does not run
@@ -135,6 +136,13 @@ class ModelCancelled(ModelError):
 
 class NotEnoughMemory(ModelError):
     code = "memory"
+
+
+class ModelHostDied(ModelError):
+    code = "model_host_died"
+
+    WORDS = "the model host died"
+    """How the message begins: a step that was recorded with it can be told from others."""
 
 
 class PromptTooLong(ModelError):

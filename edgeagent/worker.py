@@ -18,7 +18,7 @@ from pathlib import Path
 from edgeagent.agents import Agent
 from edgeagent.approval import Approval
 from edgeagent.approver import Approver, Ask, nobody_there
-from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, NotEnoughMemory, NotFound
+from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, ModelHostDied, NotEnoughMemory, NotFound
 from edgeagent.loop import AgentLoop, Begun
 from edgeagent.model.protocol import Model
 from edgeagent.policy import AgentPolicy
@@ -34,6 +34,8 @@ log = logging.getLogger("edgeagent.worker")
 
 BACKOFF_SECONDS = 5.0
 """Pause before the second attempt; doubled for each further one, plus up to a quarter by chance."""
+MOST_CRASHES = 3
+"""An event with which the model host dies so often is parked, however many attempts it may have."""
 LONGEST_BACKOFF = 3600.0
 DAY_SECONDS = 86400.0
 REWRITE_SECONDS = 1.0
@@ -301,7 +303,7 @@ class Worker:
             self.store.requeue(run.id, None, counts=False)
             log.info("run %s of %s goes on at the next start", run.id, run.agent, extra=told)
             return
-        may_help = outcome.reason in (Reason.MODEL_ERROR, Reason.CRASHED)
+        may_help = outcome.reason in (Reason.MODEL_ERROR, Reason.CRASHED) and self._crashes(run) < MOST_CRASHES
         if may_help and run.attempt < agent.limits.attempts and not self._is_foreground:
             pause = self._backoff(run.attempt)
             self.store.requeue(run.id, self.clock() + timedelta(seconds=pause), outcome.error)
@@ -318,6 +320,11 @@ class Worker:
     def _hidden(self, outcome: Outcome) -> Outcome:
         error = None if outcome.error is None else self.redactor.text(outcome.error)
         return replace(outcome, output=self.redactor.json(outcome.output), error=error)
+
+    def _crashes(self, run: Run) -> int:
+        """How often the model host died in this round of the run."""
+        steps = self.store.steps_of(run.id)
+        return sum(step.status == "error" and step.error.startswith(ModelHostDied.WORDS) for step in steps)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds until the next attempt."""

@@ -13,7 +13,7 @@ from conftest import FakeClock
 from loop_world import World
 
 from edgeagent.agents import Agent, parse_agent
-from edgeagent.errors import HomeError, ModelError, NotEnoughMemory, ToolError
+from edgeagent.errors import HomeError, ModelError, ModelHostDied, NotEnoughMemory, ToolError
 from edgeagent.model.protocol import ChatRequest, ChatResult
 from edgeagent.model.scripted import ScriptedModel
 from edgeagent.schema import Json, Run, RunStatus, Step, Terms, ToolCall, ToolSpec
@@ -328,6 +328,19 @@ def test_a_call_in_a_dry_run_that_was_decided_before_a_crash_is_still_not_made(w
     world.worker(ScriptedModel(["Moved."])).work({"filer": agent}, threading.Event())
     run = world.store.run(run_id)
     assert run.status is RunStatus.OK and "would call move_file" in run.output and path.exists()
+
+
+def test_an_event_with_which_the_model_host_dies_three_times_is_parked(world: World) -> None:
+    run_id = world.queue({"path": str(world.file())})
+    died = ModelHostDied("the model host died while working: signal 11")
+    agent = world.agent("limits: {attempts: 9}")
+    worker = world.worker(ScriptedModel([died, ModelError("hung"), died, died, "never asked"]))
+    for _ in range(6):
+        worker.work({"filer": agent}, threading.Event())
+        world.clock.advance(4000)
+    run = world.store.run(run_id)
+    assert (run.status, run.reason, len(run.steps)) == (RunStatus.FAILED, "model_error", 4)
+    assert run.error and "died" in run.error
 
 
 def test_the_time_of_earlier_attempts_counts(world: World) -> None:

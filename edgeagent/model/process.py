@@ -18,7 +18,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-from edgeagent.errors import ModelCancelled, ModelError, PromptTooLong
+from edgeagent.errors import ModelCancelled, ModelError, ModelHostDied, PromptTooLong
 from edgeagent.model.wire import HostOptions
 from edgeagent.schema import Json
 
@@ -102,7 +102,7 @@ class Host:
     def checked(self, answer: Json | None, doing: str) -> Json:
         """The answer, where it is one. Else raises what went wrong."""
         if answer is None:
-            raise ModelError(f"the model host died while {doing}: {self._death()}", "edgeagent doctor")
+            raise ModelHostDied(f"{ModelHostDied.WORDS} while {doing}: {self._death()}", "edgeagent doctor")
         if answer["op"] == "error":
             kind = _ERRORS.get(answer["code"], ModelError)
             raise kind(answer["message"], answer["hint"])
