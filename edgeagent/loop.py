@@ -19,6 +19,7 @@ from edgeagent.agents import Agent, Expectation, render
 from edgeagent.agents.agent import ModelTable
 from edgeagent.approval import Subject
 from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory
+from edgeagent.lookout import timer
 from edgeagent.model.protocol import SAMPLING, ChatRequest, ChatResult, Model
 from edgeagent.policy import AgentPolicy, decide
 from edgeagent.prompt import messages_of_steps, opening_messages
@@ -78,6 +79,7 @@ class AgentLoop:
 
     Args:
         context: what tools may know, for step n.
+        alarm: calls something after so many seconds; gives what takes that back.
         may_act: whether the hour allows one more call that changes something.
         stop: set to end the run soon; it then ends `cancelled` (or by `limit_seconds`, when time was up).
         steps: what was recorded before an interruption; the run goes on from there.
@@ -96,6 +98,7 @@ class AgentLoop:
     may_act: Callable[[], bool] = lambda: True
     dry_run: bool = False
     on_text: Callable[[str], None] = lambda text: None
+    alarm: Callable[[float, Callable[[], None]], Callable[[], None]] = timer
     steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -114,9 +117,7 @@ class AgentLoop:
         Raises:
             ModelError: the model failed; the steps so far are recorded, so another attempt can go on from them.
         """
-        clock = threading.Timer(max(0.0, self.agent.limits.seconds - self._seconds_spent()), self._end_time)
-        clock.daemon = True
-        clock.start()
+        take_back = self.alarm(max(0.0, self.agent.limits.seconds - self._seconds_spent()), self._end_time)
         try:
             if begun:
                 self._resume(begun)
@@ -131,7 +132,7 @@ class AgentLoop:
         except ModelCancelled:
             return self._stopped()
         finally:
-            clock.cancel()
+            take_back()
 
     def settle(self, begun: Begun) -> Outcome | None:
         """Ends the call that was under way when the process ended; the run's end where that cannot be told."""

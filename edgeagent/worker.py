@@ -6,7 +6,6 @@ daemon. Knows the store and the loop; not how events come about.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import threading
@@ -19,6 +18,7 @@ from edgeagent.agents import Agent
 from edgeagent.approval import Approval
 from edgeagent.approver import Approver, Ask, nobody_there
 from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, ModelHostDied, NotEnoughMemory, NotFound
+from edgeagent.lookout import Lookout
 from edgeagent.loop import AgentLoop, Begun
 from edgeagent.model.protocol import Model
 from edgeagent.policy import AgentPolicy
@@ -120,6 +120,9 @@ class Worker:
     secret: Callable[[str], str] = _no_secrets
     redactor: Redactor = field(default_factory=Redactor)
 
+    def __post_init__(self) -> None:
+        self._lookout = Lookout(self.store.cancel_requests)
+
     @property
     def _is_foreground(self) -> bool:
         """Whether a person waits at the terminal: nothing is then put off or tried again."""
@@ -166,12 +169,12 @@ class Worker:
         """Takes a claimed run to its end, or back to the queue. `stop` ends it soon and leaves it resumable."""
         model: Model | None = None
         run_stop = threading.Event()
-        watcher = _Watcher(self.store, run.id, stop, run_stop)
         try:
             outcome = self._gate(run, agent)
             if outcome is None:
                 model = self.models(agent)
-                outcome = self._run(run, agent, model, run_stop, ask, dry_run, on_step)
+                with self._lookout.watching(run.id, stop, run_stop):
+                    outcome = self._run(run, agent, model, run_stop, ask, dry_run, on_step)
         except HomeError as error:  # the journal itself cannot be written: nothing about this run can be told
             if self._is_foreground:
                 raise
@@ -187,8 +190,6 @@ class Worker:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
         except Exception as error:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"{type(error).__name__}: {error}")
-        finally:
-            watcher.close()
         self._write(lambda: self._end(run, agent, outcome, model, stop), stop)
 
     def _put_back(self, run: Run, told: str, stop: threading.Event) -> None:
@@ -238,6 +239,7 @@ class Worker:
             stop=stop,
             approve=Approver(self.store, self.clock, self.approval_seconds(), self.redactor, ask, self.announce),
             may_act=lambda: self._may_act(agent),
+            alarm=self._lookout.alarm,
             dry_run=dry_run,
             steps=list(run.steps),
         )
@@ -367,24 +369,3 @@ def hidden(step: Step, redactor: Redactor) -> Step:
 def _bound(agent: Agent) -> dict[str, frozenset[str]]:
     """The secrets that the agent's file binds to each tool."""
     return {tool: frozenset(names) for tool, names in agent.grants.secrets.items()}
-
-
-class _Watcher:
-    """Passes a stop of the daemon, or a cancel from outside, on to the run in hand."""
-
-    def __init__(self, store: Store, run_id: str, stop: threading.Event, run_stop: threading.Event) -> None:
-        self._store, self._run_id, self._stop, self._run_stop = store, run_id, stop, run_stop
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._closed.wait(0.2):
-            with contextlib.suppress(HomeError):  # asked again in a moment
-                if self._stop.is_set() or self._store.cancel_requested(self._run_id):
-                    self._run_stop.set()
-                    return
-
-    def close(self) -> None:
-        self._closed.set()
-        self._thread.join()

@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from edgeagent.bundled import bundled
@@ -79,6 +80,12 @@ def parse_source(name: str) -> Source:
     if re.search(r"-\d{5}-of-\d{5}\.gguf$", found["file"]):
         raise UsageError(f"{name} is one part of a model in several files", "choose a quantization that is one file")
     return Source(found["repository"], found["file"])
+
+
+@lru_cache(maxsize=4)
+def _parsed(file: Path, written_at: int) -> Json:
+    """The shipped catalog. Every run asks for its model, and parsing takes milliseconds."""
+    return tomllib.loads(file.read_text("utf-8"))
 
 
 class Catalog:
@@ -153,8 +160,8 @@ class Catalog:
 
     def _shipped(self) -> list[CatalogEntry]:
         folder = bundled("models")
-        with (folder / "catalog.toml").open("rb") as file:
-            catalog = tomllib.load(file)
+        file = folder / "catalog.toml"
+        catalog = _parsed(file, file.stat().st_mtime_ns)
         return [self._from_catalog(folder, name, dict(table)) for name, table in catalog.items()]
 
     def _from_catalog(self, folder: Path, name: str, table: Json) -> CatalogEntry:

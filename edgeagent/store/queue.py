@@ -242,6 +242,11 @@ class Queue(Admission):
     def cancel_requested(self, run_id: str) -> bool:
         return bool(self._db.value("SELECT cancel_requested FROM runs WHERE id = ?", [run_id]))
 
+    def cancel_requests(self) -> frozenset[str]:
+        """The runs that go on and that someone wants to end."""
+        rows = self._db.rows("SELECT id FROM runs WHERE status = 'running' AND cancel_requested")
+        return frozenset(row["id"] for row in rows)
+
     def retry(self, run_id: str) -> None:
         """Queues a run that did not end well once more, from the beginning and with all its attempts.
 
