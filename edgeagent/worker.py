@@ -63,14 +63,19 @@ def _no_secrets(name: str) -> str:
     raise NotFound(f"the secret {name} is not set")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Journal:
-    """Writes a run's steps as they happen, and tells whoever watches."""
+    """Writes a run's steps as they happen, and tells whoever watches.
+
+    A final answer is written together with the end of the run that follows from it at once, which spares an SD card a
+    write. A process that dies in between asks the model again.
+    """
 
     store: Store
     run_id: str
     on_step: Callable[[Step], None]
     redactor: Redactor
+    answer: Step | None = None
 
     def started(self, n: int, call: ToolCall, plan: Json) -> None:
         hide = self.redactor.json
@@ -80,8 +85,18 @@ class _Journal:
 
     def ended(self, step: Step) -> None:
         step = hidden(step, self.redactor)
-        self.store.record_step(self.run_id, step)
+        if step.kind == "chat" and step.status == "ok" and not step.calls:
+            self.answer = step
+        else:
+            self.store.record_step(self.run_id, step)
         self.on_step(step)
+
+    def end(self, written: Callable[[], object]) -> None:
+        """Writes the answer, where there is one, and what became of the run: both or none."""
+        with self.store.transaction():
+            if self.answer:
+                self.store.record_step(self.run_id, self.answer)
+            written()
 
 
 @dataclass
@@ -169,12 +184,13 @@ class Worker:
         """Takes a claimed run to its end, or back to the queue. `stop` ends it soon and leaves it resumable."""
         model: Model | None = None
         run_stop = threading.Event()
+        journal = _Journal(self.store, run.id, on_step, self.redactor)
         try:
             outcome = self._gate(run, agent)
             if outcome is None:
                 model = self.models(agent)
                 with self._lookout.watching(run.id, stop, run_stop):
-                    outcome = self._run(run, agent, model, run_stop, ask, dry_run, on_step)
+                    outcome = self._run(run, agent, model, run_stop, ask, dry_run, journal)
         except HomeError as error:  # the journal itself cannot be written: nothing about this run can be told
             if self._is_foreground:
                 raise
@@ -190,7 +206,7 @@ class Worker:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
         except Exception as error:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"{type(error).__name__}: {error}")
-        self._write(lambda: self._end(run, agent, outcome, model, stop), stop)
+        self._write(lambda: self._end(run, agent, outcome, model, journal, stop), stop)
 
     def _put_back(self, run: Run, told: str, stop: threading.Event) -> None:
         log.error("%s", told, extra={"agent": run.agent, "run": run.id})
@@ -219,7 +235,7 @@ class Worker:
         stop: threading.Event,
         ask: Ask,
         dry_run: bool,
-        on_step: Callable[[Step], None],
+        journal: _Journal,
     ) -> Outcome:
         loop = AgentLoop(
             agent=agent,
@@ -235,7 +251,7 @@ class Worker:
                 network=frozenset(host.lower() for host in agent.grants.network),
                 secrets=_bound(agent),
             ),
-            record=_Journal(self.store, run.id, on_step, self.redactor),
+            record=journal,
             stop=stop,
             approve=Approver(self.store, self.clock, self.approval_seconds(), self.redactor, ask, self.announce),
             may_act=lambda: self._may_act(agent),
@@ -290,7 +306,15 @@ class Worker:
             raise Denied(f"{tool} may not use the secret {name}")
         return self.secret(name)
 
-    def _end(self, run: Run, agent: Agent, outcome: Outcome, model: Model | None, stop: threading.Event) -> None:
+    def _end(
+        self,
+        run: Run,
+        agent: Agent,
+        outcome: Outcome,
+        model: Model | None,
+        journal: _Journal,
+        stop: threading.Event,
+    ) -> None:
         """Writes the end; or puts the run back when the daemon stops, or when another attempt may help."""
         told = {"agent": run.agent, "run": run.id}
         if outcome.status is RunStatus.WAITING:
@@ -314,7 +338,7 @@ class Worker:
             )
             return
         outcome = self._hidden(outcome)
-        self.store.finish(run.id, outcome, self.clock(), model.name if model else None)
+        journal.end(lambda: self.store.finish(run.id, outcome, self.clock(), model.name if model else None))
         self.on_end(run.agent, outcome)
         words = f" ({outcome.reason}): {outcome.error}" if outcome.reason else ""
         log.info("run %s of %s ended %s%s", run.id, run.agent, outcome.status.value, words, extra=told)

@@ -415,3 +415,23 @@ def test_an_end_that_cannot_be_written_is_written_when_it_can(world: World, monk
     monkeypatch.setattr(world.store, "finish", finish)
     worker.work({"filer": world.agent()}, threading.Event())
     assert world.store.run(run_id).status is RunStatus.OK and not refusals
+
+
+def test_the_answer_is_written_with_the_end_of_the_run_or_not_at_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = world.queue({})
+    worker = world.worker(ScriptedModel(["Done."]))
+    written, seen = world.store.finish, []
+
+    def finish(*arguments: Any) -> None:
+        written(*arguments)
+        seen.append([step.result for step in world.store.steps_of(run_id)])
+        if len(seen) == 1:
+            raise HomeError("no space left")
+
+    monkeypatch.setattr(world.store, "finish", finish)
+    worker.work({"filer": world.agent()}, threading.Event())
+    run = world.store.run(run_id)
+    assert seen == [["Done."], ["Done."]], "the second try writes both again, since the first wrote neither"
+    assert (run.status, [step.result for step in run.steps]) == (RunStatus.OK, ["Done."])
