@@ -28,7 +28,7 @@ from edgeagent.schema import format_time
 Synchronous = Literal["full", "normal"]
 BUSY_SECONDS = 5.0
 _POLL_SECONDS = 0.01
-_CHECKPOINT_PAGES = 1000
+_CHECKPOINT_PAGES = 2000
 _WAL_LIMIT_BYTES = 8_000_000
 
 Clock = Callable[[], datetime]
