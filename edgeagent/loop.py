@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from edgeagent.agents import Agent, Expectation, render
 from edgeagent.agents.agent import ModelTable
 from edgeagent.approval import Subject
-from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory
+from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory, PromptTooLong
 from edgeagent.lookout import timer
 from edgeagent.model.protocol import SAMPLING, ChatRequest, ChatResult, Model
 from edgeagent.policy import AgentPolicy, decide
@@ -84,6 +84,7 @@ class AgentLoop:
         stop: set to end the run soon; it then ends `cancelled` (or by `limit_seconds`, when time was up).
         steps: what was recorded before an interruption; the run goes on from there.
         dry_run: ends before the first call that would change something.
+        earlier: what was said in earlier runs of the same thread.
     """
 
     agent: Agent
@@ -100,14 +101,13 @@ class AgentLoop:
     on_text: Callable[[str], None] = lambda text: None
     alarm: Callable[[float, Callable[[], None]], Callable[[], None]] = timer
     steps: list[Step] = field(default_factory=list)
+    earlier: Sequence[Message] = ()
 
     def __post_init__(self) -> None:
         if self.steps and self.steps[-1].status == "waiting":
             self.steps.pop()  # the call of the turn before it is made again, now with an answer
-        self.messages: list[Message] = [
-            *opening_messages(render(self.agent.body, self._data()), self.event),
-            *messages_of_steps(self.steps),
-        ]
+        system, user = opening_messages(render(self.agent.body, self._data()), self.event)
+        self.messages: list[Message] = [system, *self.earlier, user, *messages_of_steps(self.steps)]
         self.specs = self.toolbox.specs()
         self._time_is_up = False
 
@@ -146,7 +146,10 @@ class AgentLoop:
         """One turn of the model and what follows from it. None: go on."""
         if over := self._over_limit():
             return over
-        result = self._ask()
+        try:
+            result = self._ask()
+        except PromptTooLong as error:
+            return _failed(Reason.LIMIT_TOKENS, error.message)
         if result.finish == "length":
             return _failed(Reason.LIMIT_TOKENS, f"the answer was cut after {result.output_tokens} tokens")
         if result.call is None:

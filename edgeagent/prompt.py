@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from edgeagent.schema import Event, Json, Message, Step
+from edgeagent.schema import Event, Json, Message, Run, Step
 
 _SHOWN_LAST = "preview"
 _NOT_SHOWN = frozenset({"mtime", "sha256", "boot_id"})
@@ -35,6 +35,15 @@ def render_event(trigger: str, data: Json) -> str:
     if isinstance(preview, str):
         lines.append("text:\n" + preview.strip() if preview.strip() else "text: (none)")
     return "\n".join(lines)
+
+
+def messages_of_earlier(runs: Sequence[Run]) -> list[Message]:
+    """What earlier runs of a thread come to: each event, and the answer to it."""
+    messages: list[Message] = []
+    for run in runs:
+        answer = run.output if isinstance(run.output, str) else json.dumps(run.output, ensure_ascii=False)
+        messages += [Message("user", render_event(run.trigger, run.event)), Message("assistant", answer)]
+    return messages
 
 
 def messages_of_steps(steps: Sequence[Step]) -> list[Message]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from edgeagent.agents import Agent
 from edgeagent.approval import Approval
 from edgeagent.approver import Approver, Ask, nobody_there
+from edgeagent.earlier import earlier_messages
 from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, ModelHostDied, NotEnoughMemory, NotFound
 from edgeagent.lookout import Lookout
 from edgeagent.loop import AgentLoop, Begun
@@ -258,6 +259,7 @@ class Worker:
             alarm=self._lookout.alarm,
             dry_run=dry_run,
             steps=list(run.steps),
+            earlier=earlier_messages(self.store, agent, run),
         )
         begun = self._begun(run)
         if run.attempt <= agent.limits.attempts or self._is_foreground:

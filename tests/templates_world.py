@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,10 @@ def chatml(call: str, *, before: str = "", tools: str = "{{ tools | tojson }}") 
 def derived(source: str, special: tuple[str, ...] = (), ends: tuple[str, ...] = ()) -> CallSyntax:
     template = ChatTemplate(source, special, bos="<bos>", eos="<eos>")
     return derive_syntax(template, {text: 1000 + at for at, text in enumerate(special)}, ends)
+
+
+def special_of(template: str) -> list[str]:
+    """What a vocabulary for that template would have as tokens of their own."""
+    bar = "|\uff5c"
+    found = re.findall(rf'<[{bar}]?/?[\w:.\u2581{bar}]+[{bar}]?>|<\|"\|>|\[/?[A-Z_]+\]', template)
+    return list(dict.fromkeys(text for text in found if len(text) > 4))

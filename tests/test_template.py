@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgeagent.bundled import bundled
 from edgeagent.errors import ModelError
+from edgeagent.model.limits import HARD_SIGNAL
 from edgeagent.model.template import ChatTemplate
-from edgeagent.schema import Message, ToolCall
+from edgeagent.schema import Message, ToolCall, ToolSpec
 from edgeagent.tools.specs import BUILTIN_SPECS
 
 PUBLIC = Path(os.environ.get("EDGEAGENT_CHAT_TEMPLATES", Path(__file__).parents[2] / "shared/data/chat-templates"))
@@ -66,6 +69,18 @@ def test_private_use_characters_in_a_message_survive() -> None:
     "source",
     [
         "{% for a in range(100000) %}{% for b in range(1000) %}xxxxxxxxxx{% endfor %}{% endfor %}",
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% set n = namespace(x='x') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "{% set n = namespace(x='x') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x=9) %}{% for a in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+        "{{ 'x' * 10000000000 }}",
+        "{{ 9 ** 999999999 }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ 'x'.ljust(10000000000) }}",
+        "{{ ('x' * 1000000).replace('x', 'y' * 1000000) }}",
+        "{{ range(10000000000) }}",
+        "{{ 1 // 0 }}",
         "{{ raise_exception('roles must alternate') }}",
         "{{ messages.nothing.at.all }}",
         "{{ ''.__class__.__mro__ }}",
@@ -75,6 +90,51 @@ def test_private_use_characters_in_a_message_survive() -> None:
 def test_a_hostile_or_broken_template_is_one_named_error(source: str) -> None:
     with pytest.raises(ModelError):
         ChatTemplate(source).render((Message("user", "x"),), ())
+
+
+IN_A_PROCESS = """
+import sys
+import edgeagent.model.bounded_jinja as bounded
+bounded.HARD_SECONDS = 2
+from edgeagent.errors import ModelError
+try:
+    bounded.BoundedTemplate(sys.argv[1], in_own_process=True).render({})
+except ModelError as error:
+    print("one named error:", error.message)
+"""
+
+
+def in_a_process(source: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", IN_A_PROCESS, source]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds the limit of memory")
+@pytest.mark.parametrize("source", ["{{ 'x' | center(30000000000) }}", "{{ '%9999999999d' | format(1) }}"])
+def test_a_template_that_wants_gigabytes_in_one_call_is_one_named_error(source: str) -> None:
+    assert "one named error: the model's chat template failed" in in_a_process(source).stdout
+
+
+def test_a_template_that_is_stuck_in_one_call_ends_its_process() -> None:
+    """Nothing inside the process could: the call holds the interpreter."""
+    source = "{% set part = [1] * 1000 %}{{ ([part] * 400000) | sum(start=[]) | length }}"
+    assert in_a_process(source).returncode == -HARD_SIGNAL
+
+
+def test_a_template_in_a_process_of_its_own_renders_as_ever() -> None:
+    assert in_a_process("{{ 1 + 1 }}").returncode == 0
+
+
+def test_templates_of_earlier_days_get_what_they_call_the_tools() -> None:
+    shown = text_of(ChatTemplate("{{ functions }}").render((Message("user", "x"),), (BUILTIN_SPECS["move_file"],)))
+    assert '"name": "move_file"' in shown
+
+
+def test_a_template_that_fails_at_a_tool_gets_it_in_simple_words() -> None:
+    source = "{% for tool in tools %}{% for value in tool.function.parameters.properties.values() %}"
+    source += "{{ value.type + ': ' + value.description }}{% endfor %}{% endfor %}"
+    tool = ToolSpec("t", "", {"type": "object", "properties": {"a": {"type": ["null", "integer"]}, "b": {"enum": [1]}}})
+    assert text_of(ChatTemplate(source).render((Message("user", "x"),), (tool,))) == "integer: string: "
 
 
 def test_a_template_that_does_not_parse_is_refused_when_loaded() -> None:

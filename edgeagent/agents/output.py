@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,19 @@ def check_output(schema: Json) -> Json:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise SchemaFaultError(tuple(error.path), f"not a valid JSON Schema: {error.message}") from error
+    if fault := _grammar_fault(schema):
+        raise SchemaFaultError((), f"an answer cannot be held to it while it is generated: {fault}")
     return schema
+
+
+def _grammar_fault(schema: Json) -> str:
+    """Why llguidance cannot take the schema; empty where it can."""
+    from llguidance import LLMatcher  # a native library, too
+
+    found = str(LLMatcher.validate_grammar(LLMatcher.grammar_from_lark("start: %json " + json.dumps(schema))))
+    reason = found.partition("failed to compile JSON schema: ")[2] or found
+    told = [line.removeprefix("error: ") for line in reason.splitlines() if line.startswith("error: ")]
+    return (told or reason.splitlines() or [""])[0]
 
 
 def _references(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -16,6 +16,7 @@ from edgeagent.schema import Json
 
 if TYPE_CHECKING:
     from edgeagent.agents import Agent
+    from edgeagent.cli.validating import Checked
 
 BAD = 2
 
@@ -141,18 +142,27 @@ def new(app: App, name: str) -> None:
 def validate(app: App, names: Sequence[str], as_json: bool) -> int:
     """Check agent files, all or those named.
 
-    AGENT is a name or a path. Exits with 2 where a file cannot be used.
+    AGENT is a name or a path. Besides the file, the model is asked: whether it can be held to the schemas of the tools
+    and of the answer, and how many tokens of its prompt the instructions and tools take. Exits with 2 where a file
+    cannot be used.
     """
-    found = _check_named(app, names) if names else _check_all(app)
-    is_bad = any(found.values())
+    from edgeagent.cli.validating import Checked, check_agents
+
+    agents, problems = _named(app, names) if names else _all(app)
+    found = check_agents(app.runtime, agents)
+    for problem in problems:
+        found.setdefault(problem.file, Checked()).problems.append(problem)
+    if not names:
+        found = dict(sorted(found.items()))
+    is_bad = any(checked.problems for checked in found.values())
     if as_json:
-        app.screen.json({"ok": not is_bad, "files": [_as_json(file, problems) for file, problems in found.items()]})
+        app.screen.json({"ok": not is_bad, "files": [_as_json(file, checked) for file, checked in found.items()]})
         return BAD if is_bad else 0
-    for file, problems in found.items():
-        for problem in problems:
+    for file, checked in found.items():
+        for problem in checked.problems:
             app.screen.line(str(problem))
-        if not problems:
-            app.screen.line(f"{file}: {app.screen.style('ok', 'green')}")
+        if not checked.problems:
+            app.screen.line(f"{file}: {app.screen.style('ok', 'green')}{_tokens_words(checked)}")
     if not found:
         app.note(f"no agents in {app.home.agents}; try: edgeagent init")
     return BAD if is_bad else 0
@@ -206,26 +216,31 @@ def _switch(app: App, name: str, is_enabled: bool, as_json: bool) -> None:
         app.screen.line(f"{name} is {'enabled' if is_enabled else 'disabled'}")
 
 
-def _check_all(app: App) -> dict[str, list[Problem]]:
-    """Every file of the agents folder, in the order of their names, with what is wrong in it."""
+def _tokens_words(checked: Checked) -> str:
+    if checked.tokens is None:
+        return ""
+    return f" ({checked.tokens} of {checked.budget} prompt tokens are the same for every event)"
+
+
+def _all(app: App) -> tuple[dict[str, Agent], list[Problem]]:
+    """Every agent of the agents folder by its file, and what is wrong with the files that are none."""
     loaded = app.runtime.load_agents()
-    found: dict[str, list[Problem]] = {str(agent.path): [] for agent in loaded.agents.values()}
-    for problem in loaded.problems:
-        found.setdefault(problem.file, []).append(problem)
-    return dict(sorted(found.items()))
+    return {str(agent.path): agent for agent in loaded.agents.values()}, list(loaded.problems)
 
 
-def _check_named(app: App, names: Sequence[str]) -> dict[str, list[Problem]]:
-    found: dict[str, list[Problem]] = {}
+def _named(app: App, names: Sequence[str]) -> tuple[dict[str, Agent], list[Problem]]:
+    agents: dict[str, Agent] = {}
+    problems: list[Problem] = []
     for name in names:
         try:
-            found[str(app.runtime.agent(name).path)] = []
+            agent = app.runtime.agent(name)
         except AgentFileError as error:
-            for problem in error.problems:
-                found.setdefault(problem.file, []).append(problem)
-    return found
+            problems += error.problems
+        else:
+            agents[str(agent.path)] = agent
+    return agents, problems
 
 
-def _as_json(file: str, problems: Sequence[Problem]) -> Json:
-    told = [{"line": problem.line, "message": problem.message} for problem in problems]
-    return {"file": file, "ok": not problems, "problems": told}
+def _as_json(file: str, checked: Checked) -> Json:
+    told = [{"line": problem.line, "message": problem.message} for problem in checked.problems]
+    return {"file": file, "ok": not told, "problems": told, "prompt_tokens": checked.tokens}

@@ -8,8 +8,8 @@ model host) `in_own_process` sets a limit of memory while a template runs, and e
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +24,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
 from edgeagent.errors import ModelError
+from edgeagent.model.limits import ENDLESS
 from edgeagent.schema import Json
 
 MAX_SOURCE = 1_000_000
@@ -37,6 +38,9 @@ HARD_SECONDS = 30
 """After this the process ends, where it is one of its own."""
 MAX_MEMORY = 1_000_000_000
 """Bytes on top of what the process has when a template begins, likewise."""
+
+MAX_INDENT = 16
+"""Spaces a level of JSON."""
 
 _FAILURES = (
     jinja2.TemplateError,
@@ -77,7 +81,7 @@ class _Budget:
 
 
 def endless() -> ModelError:
-    return ModelError("the model's chat template renders without end", "use another model file")
+    return ModelError(ENDLESS, "use another model file")
 
 
 class _Generation(Extension):
@@ -128,7 +132,8 @@ class _Environment(SandboxedEnvironment):
         sizes = [len(value) for value in (left, right) if isinstance(value, str | list | tuple)]
         if operator == "*":
             numbers = [abs(value) for value in (left, right) if isinstance(value, int)]
-            self.budget.measured(max([1, *sizes]) * max([1, *numbers]) if sizes else 0)
+            bits = sum(number.bit_length() for number in numbers)
+            self.budget.measured(max([1, *sizes]) * max([1, *numbers]) if sizes else bits)
         elif operator == "%" and isinstance(left, str):
             raise TemplateFault("a chat template may not format by %")
         else:
@@ -176,6 +181,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    indent = None if indent is None else min(indent, MAX_INDENT)
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=_listed
     )
@@ -244,12 +250,12 @@ class BoundedTemplate:
 def _hard_bounds() -> Iterator[None]:
     """Ends the process after a time that no template needs, even within one call into C, and limits its memory."""
     with _one_at_a_time:
-        faulthandler.dump_traceback_later(HARD_SECONDS, exit=True)
+        signal.setitimer(signal.ITIMER_REAL, HARD_SECONDS)  # the kernel ends the process: nothing handles this signal
         try:
             with _memory_limit():
                 yield
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager

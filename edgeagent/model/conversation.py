@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgeagent.errors import ModelError, PromptTooLong
+from edgeagent.model.fitting import fitted
 from edgeagent.model.llama import Weights
 from edgeagent.model.protocol import ChatRequest
 from edgeagent.model.slots import common
 from edgeagent.model.syntax.derive import derive_syntax
 from edgeagent.model.syntax.syntax import Turn
 from edgeagent.model.template import ChatTemplate
-from edgeagent.schema import Message
+from edgeagent.schema import Message, ToolSpec
 
 _PROBES = ("event", "\n\n1", " (", "Zürich")
 """Stand for the part of a prompt that varies. They begin so differently that no token reaches over from what is before
@@ -44,10 +46,25 @@ class Conversations:
         self._stable: dict[str, list[int]] = {}
 
     def prompt(self, request: ChatRequest) -> list[int]:
+        """The conversation as tokens, fitted to its budget."""
+        tools = request.tools
+        messages = fitted(
+            request.messages, self._budget(request), lambda part: len(self._tokens(part, tools)), self._count
+        )
+        return self._tokens(messages, tools)
+
+    def _budget(self, request: ChatRequest) -> int:
+        room = self._context - min(request.max_tokens, self._context // 4)
+        return min(request.max_prompt_tokens or room, room)
+
+    def _count(self, text: str) -> int:
+        return len(self._weights.tokenize(text, special=False))
+
+    def _tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """The rendered conversation as tokens. Special-token texts inside messages stay text: they are cut in two."""
         tokens: list[int] = []
         tokenize = self._weights.tokenize
-        for text, is_literal in self._template.render(request.messages, request.tools, habits=self._syntax.habits):
+        for text, is_literal in self._template.render(messages, tools, habits=self._syntax.habits):
             if is_literal:
                 tokens += tokenize(text[:1], special=False) + tokenize(text[1:], special=False)
                 continue

@@ -54,11 +54,12 @@ def _log(level: int, text: bytes, _: Any) -> None:
 class Weights:
     """A model file, loaded. Its vocabulary may be used from several threads at a time."""
 
-    def __init__(self, path: Path, *, mmap: bool = True, mlock: bool = False) -> None:
+    def __init__(self, path: Path, *, mmap: bool = True, mlock: bool = False, only_vocabulary: bool = False) -> None:
         llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
         parameters.load_mode = _load_mode(mmap, mlock)
+        parameters.vocab_only = only_vocabulary
         self.handle = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
             raise ModelError(

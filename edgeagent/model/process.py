@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from edgeagent.errors import ModelCancelled, ModelError, ModelHostDied, PromptTooLong
+from edgeagent.model.limits import ENDLESS, HARD_SIGNAL
 from edgeagent.model.wire import HostOptions
 from edgeagent.schema import Json
 
@@ -48,7 +49,7 @@ class Host:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env=_child_environment(),
+            env=child_environment(),
             start_new_session=True,
         )
         self._lock = threading.Lock()
@@ -149,12 +150,14 @@ class Host:
         """Why the process ended, in words."""
         code = self.process.wait()
         self._listening.join(1)
+        if code == -HARD_SIGNAL:
+            return ENDLESS
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         last = f": {self._complaints[-1]}" if self._complaints else ""
         return f"{how}{last}"
 
 
-def _child_environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Nothing of the daemon's environment but what Python needs to find itself and its packages."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return kept | {"PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy is not what computes

@@ -25,6 +25,8 @@ from edgeagent.schema import ToolCall
 _GENERIC_OPENING, _GENERIC_MIDDLE, _GENERIC_CLOSING = '<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>"
 GENERIC = CallForm((_GENERIC_OPENING, Slot.NAME, _GENERIC_MIDDLE), JsonArguments(), (_GENERIC_CLOSING,))
 """The call syntax of models whose template has none."""
+GENERIC_SYNTAX = CallSyntax(GENERIC, FinalForm(), None, ("", ""), Habits(), {})
+"""The same as a whole, for checks that need no model."""
 
 
 def derive_syntax(template: ChatTemplate, special: Mapping[str, int], ends: Iterable[str] = ()) -> CallSyntax:
