@@ -30,7 +30,7 @@ class ApprovalStatus(StrEnum):
 class Subject:
     """One call as it would be carried out: paths and hosts resolved, secrets by name.
 
-    `origin` and `fingerprint` say whose tool it is, where it is not built in (see `ToolSpec`).
+    `origin` says whose tool it is, where it is not built in, and `fingerprint` as what it was found.
     """
 
     run_id: str

@@ -21,7 +21,7 @@ from edgeagent.approval import Subject
 from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory, PromptTooLong
 from edgeagent.lookout import timer
 from edgeagent.model.protocol import SAMPLING, ChatRequest, ChatResult, Model
-from edgeagent.policy import AgentPolicy, decide
+from edgeagent.policy import AgentPolicy, acts, decide
 from edgeagent.prompt import messages_of_steps, opening_messages
 from edgeagent.schema import (
     Decision,
@@ -219,7 +219,8 @@ class AgentLoop:
 
     def _as_stored(self, plan: Plan) -> Json:
         """With a word on whether it changes something, for the limit on actions."""
-        return plan.as_json() | {"reads_only": self._reads_only(plan.tool, plan.arguments)}
+        spec = self.toolbox.spec_of(plan.tool, plan.arguments)
+        return plan.as_json() | {"reads_only": spec is not None and not acts(spec, plan.writes, plan.hosts)}
 
     def _resume(self, begun: Begun) -> None:
         began = time.monotonic()
@@ -242,7 +243,7 @@ class AgentLoop:
         decision = self._policy(spec, plan)
         if decision.verdict == "deny":
             return decision
-        if not spec.read_only:
+        if acts(spec, plan.writes, plan.hosts):
             self._check_action(call)
         if decision.verdict == "allow":
             return decision
@@ -262,7 +263,7 @@ class AgentLoop:
             hosts=plan.hosts,
             secrets=plan.secrets,
             origin=spec.origin,
-            fingerprint=spec.fingerprint,
+            fingerprint=str(plan.detail.get("fingerprint", "")) if spec.origin else "",
         )
 
     def _check_action(self, call: ToolCall) -> None:

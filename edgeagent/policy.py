@@ -12,17 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgeagent.agents import Agent
 from edgeagent.schema import Decision, ToolSpec
 
 _ASKS_NOBODY = frozenset({"remember", "notify"})
 """What `on-write` lets pass though it is no reading: the agent's own notes, a word to the person who would be asked."""
+
+_ASKS_UNLESS_NAMED = frozenset({"run_skill_script"})
+"""Programs that nobody described, with all that the agent is granted."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentPolicy:
     """The part of an agent's file that policy needs. Roots are resolved; a write root can be read too.
 
-    `network` holds `host:port` in lower case, `secrets` the names that each tool may use.
+    `network` holds `host:port` in lower case, `secrets` the names that each tool may use, `named` the tools that the
+    file lists one by one.
     """
 
     read_roots: tuple[Path, ...] = ()
@@ -31,6 +36,21 @@ class AgentPolicy:
     approve: frozenset[str] = frozenset()
     network: frozenset[str] = frozenset()
     secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+
+
+def policy_of(agent: Agent, home_dir: Path) -> AgentPolicy:
+    """What the file of an agent grants, with its paths as they resolve now."""
+    grants = agent.grants
+    return AgentPolicy(
+        read_roots=agent.read_roots(home_dir),
+        write_roots=agent.write_roots(home_dir),
+        approval=agent.approval,
+        approve=frozenset(agent.approve),
+        network=frozenset(host.lower() for host in grants.network),
+        secrets={tool: frozenset(names) for tool, names in grants.secrets.items()},
+        named=frozenset(agent.tools),
+    )
 
 
 def decide(
@@ -55,11 +75,11 @@ def decide(
     for name in secrets:
         if name not in policy.secrets.get(spec.name, ()):
             return Decision("deny", f"may not use the secret {name}")
-    if spec.name in policy.approve:
+    if spec.name in policy.approve or (spec.name in _ASKS_UNLESS_NAMED and spec.name not in policy.named):
         return Decision("ask", f"{spec.name} always asks")
     if policy.approval == "always":
         return Decision("ask", "every call asks")
-    if policy.approval == "on-write" and _changes_something(spec, writes, hosts):
+    if policy.approval == "on-write" and acts(spec, writes, hosts) and spec.name not in _ASKS_NOBODY:
         return Decision("ask", f"{spec.name} changes something")
     return Decision("allow", "within the grants")
 
@@ -69,11 +89,12 @@ def is_within(path: Path, roots: Iterable[Path]) -> bool:
     return any(path.is_relative_to(root) for root in roots)
 
 
-def _changes_something(spec: ToolSpec, writes: Sequence[Path], hosts: Sequence[str]) -> bool:
-    """By what the call may do; what a skill or a server says of its own tools does not count."""
+def acts(spec: ToolSpec, writes: Sequence[Path], hosts: Sequence[str]) -> bool:
+    """Whether a call may change something: by the grants that it uses. What a skill or a server says of its own tools
+    does not count."""
     if spec.origin:
         return bool(writes or hosts)
-    return bool(writes) or not (spec.read_only or spec.name in _ASKS_NOBODY)
+    return bool(writes) or not spec.read_only
 
 
 def _shown(path: Path) -> str:

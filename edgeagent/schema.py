@@ -97,7 +97,7 @@ class ToolSpec:
     """What the model is told about a tool, and what policy needs to know. `parameters` is a JSON Schema (an object).
 
     `origin` is empty for what is built in, else says whose tool it is (`skill NAME`, `mcp NAME`): its annotations are
-    then its own words, which policy does not take. `fingerprint` is that of the skill.
+    then its own words, which policy does not take.
     """
 
     name: str
@@ -107,7 +107,6 @@ class ToolSpec:
     destructive: bool = False
     idempotent: bool = False
     origin: str = ""
-    fingerprint: str = ""
 
     def as_function(self) -> Json:
         """The OpenAI form, which is what chat templates take."""

@@ -22,12 +22,11 @@ from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, Mode
 from edgeagent.lookout import Lookout
 from edgeagent.loop import AgentLoop, Begun
 from edgeagent.model.protocol import Model
-from edgeagent.policy import AgentPolicy
+from edgeagent.policy import policy_of
 from edgeagent.redaction import Redactor
 from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.base import Plan, ToolContext
-from edgeagent.tools.skill import RUN_SKILL_SCRIPT
 from edgeagent.tools.toolbox import Toolbox
 from edgeagent.triggers.own import note_own_write
 
@@ -244,14 +243,7 @@ class Worker:
             model=model,
             toolbox=self.toolbox(agent),
             context=lambda n: self._context(run.id, agent, n),
-            policy=AgentPolicy(
-                read_roots=agent.read_roots(self.home_dir),
-                write_roots=agent.write_roots(self.home_dir),
-                approval=agent.approval,
-                approve=frozenset(agent.approve) | self._always_asking(agent),
-                network=frozenset(host.lower() for host in agent.grants.network),
-                secrets=_bound(agent),
-            ),
+            policy=policy_of(agent, self.home_dir),
             record=journal,
             stop=stop,
             approve=Approver(self.store, self.clock, self.approval_seconds(), self.redactor, ask, self.announce),
@@ -268,10 +260,6 @@ class Worker:
         told = f"the process ended in the middle of each of its {agent.limits.attempts} attempts"
         return (loop.settle(begun) if begun else None) or Outcome(RunStatus.FAILED, Reason.CRASHED, error=told)
 
-    def _always_asking(self, agent: Agent) -> frozenset[str]:
-        """Scripts without a description of what they do always ask, unless the agent's file names the tool."""
-        return frozenset({RUN_SKILL_SCRIPT} - set(agent.tools))
-
     def _begun(self, run: Run) -> Begun | None:
         unfinished = self.store.unfinished_step(run.id)
         if unfinished is None or unfinished.plan is None:
@@ -281,8 +269,7 @@ class Worker:
 
     def _may_act(self, agent: Agent) -> bool:
         """Whether the last hour, over all runs and restarts, leaves room for one more call that changes something."""
-        acting = [spec.name for spec in self.toolbox(agent).specs() if not spec.read_only]
-        used = self.store.tool_calls_since(agent.name, self.clock() - timedelta(hours=1), acting)
+        used = self.store.tool_calls_since(agent.name, self.clock() - timedelta(hours=1))
         return used < agent.limits.actions_per_hour
 
     def _context(self, run_id: str, agent: Agent, n: int) -> ToolContext:
@@ -298,13 +285,14 @@ class Worker:
             step=n,
             now=self.clock,
             network=frozenset(host.lower() for host in agent.grants.network),
+            secrets={tool: frozenset(names) for tool, names in agent.grants.secrets.items()},
             secret=lambda tool, name: self._secret(agent, tool, name),
             redact=self.redactor.text,
         )
 
     def _secret(self, agent: Agent, tool: str, name: str) -> str:
         """The value, fetched at this moment, for a tool that the agent's file binds it to."""
-        if name not in _bound(agent).get(tool, ()):
+        if name not in agent.grants.secrets.get(tool, ()):
             raise Denied(f"{tool} may not use the secret {name}")
         return self.secret(name)
 
@@ -391,7 +379,3 @@ def hidden(step: Step, redactor: Redactor) -> Step:
         calls=tuple(ToolCall(call.name, redactor.json(call.arguments)) for call in step.calls),
     )
 
-
-def _bound(agent: Agent) -> dict[str, frozenset[str]]:
-    """The secrets that the agent's file binds to each tool."""
-    return {tool: frozenset(names) for tool, names in agent.grants.secrets.items()}

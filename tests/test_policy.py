@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgeagent.policy import AgentPolicy, decide, is_within
+from edgeagent.policy import AgentPolicy, acts, decide, is_within
+from edgeagent.schema import Decision, ToolSpec
 from edgeagent.tools.specs import BUILTIN_SPECS
 
 INBOX, NOTES = Path("/home/ada/Inbox"), Path("/home/ada/Notes")
@@ -69,3 +73,69 @@ def test_a_denial_wins_over_asking(approval: str) -> None:
 def test_a_reason_stays_on_one_line_whatever_the_path_holds() -> None:
     decision = decide(BUILTIN_SPECS["read_file"], (Path("/x\ny\udcff"),), (), policy())
     assert decision.reason == "may not read /x\\ny\\udcff"
+
+
+# --- hosts, secrets, tools of others ---------------------------------------------------------------------------------
+
+
+def test_a_host_that_is_not_granted_is_denied() -> None:
+    spec = BUILTIN_SPECS["http_request"]
+    granted = replace(policy("never"), network=frozenset({"ntfy.sh:443"}))
+    assert decide(spec, (), (), granted, ("ntfy.sh:443",)).verdict == "allow"
+    for host in ("ntfy.sh:80", "sub.ntfy.sh:443", "evil.example:443"):
+        assert decide(spec, (), (), granted, (host,)) == Decision("deny", f"may not reach {host}")
+
+
+def test_a_secret_is_bound_to_a_tool_by_name() -> None:
+    granted = replace(policy("never"), secrets={"http_request": frozenset({"TOKEN"})})
+    assert decide(BUILTIN_SPECS["http_request"], (), (), granted, (), ("TOKEN",)).verdict == "allow"
+    assert decide(BUILTIN_SPECS["http_request"], (), (), granted, (), ("OTHER",)).verdict == "deny"
+    assert decide(BUILTIN_SPECS["write_file"], (), (), granted, (), ("TOKEN",)).verdict == "deny"
+
+
+@pytest.mark.parametrize("says_read_only", [True, False])
+def test_what_a_skill_says_of_its_tool_does_not_decide_whether_it_asks(says_read_only: bool) -> None:
+    spec = ToolSpec("resize", "Resize.", {}, read_only=says_read_only, origin="skill images")
+    granted = replace(policy("on-write"), network=frozenset({"h:1"}))
+    assert decide(spec, (), (INBOX / "a",), granted).verdict == "ask"
+    assert decide(spec, (), (), granted, ("h:1",)).verdict == "ask"
+    assert decide(spec, (INBOX / "a",), (), granted).verdict == "allow"
+    assert acts(spec, (INBOX / "a",), ()) and not acts(spec, (), ())
+
+
+def test_scripts_that_nobody_described_ask_unless_the_file_names_their_tool() -> None:
+    spec = ToolSpec("run_skill_script", "Run.", {}, origin="skill old")
+    assert decide(spec, (), (), policy("never")).verdict == "ask"
+    assert decide(spec, (), (), replace(policy("never"), named=frozenset({"run_skill_script"}))).verdict == "allow"
+
+
+@given(
+    spec=st.sampled_from([*BUILTIN_SPECS.values(), ToolSpec("own", "", {}, read_only=True, origin="skill x")]),
+    reads=st.lists(st.sampled_from([INBOX / "a", NOTES / "b", Path("/etc/passwd")])),
+    writes=st.lists(st.sampled_from([INBOX / "a", NOTES / "b", Path("/etc/passwd")])),
+    hosts=st.lists(st.sampled_from(["h:1", "evil:1"])),
+    secrets=st.lists(st.sampled_from(["TOKEN", "OTHER"])),
+    approval=st.sampled_from(["never", "on-write", "always"]),
+    asks=st.booleans(),
+)
+def test_whatever_the_call_nothing_outside_the_grants_is_ever_allowed_or_asked_about(
+    spec: ToolSpec,
+    reads: list[Path],
+    writes: list[Path],
+    hosts: list[str],
+    secrets: list[str],
+    approval: str,
+    asks: bool,
+) -> None:
+    granted = replace(
+        policy(approval, frozenset({spec.name} if asks else ())),
+        network=frozenset({"h:1"}),
+        secrets={spec.name: frozenset({"TOKEN"})},
+    )
+    verdict = decide(spec, reads, writes, granted, hosts, secrets).verdict
+    outside = (
+        Path("/etc/passwd") in (*reads, *writes) or NOTES / "b" in writes or "evil:1" in hosts or "OTHER" in secrets
+    )
+    assert (verdict == "deny") is outside
+    if not outside and (asks or approval == "always"):
+        assert verdict == "ask"

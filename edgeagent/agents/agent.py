@@ -223,6 +223,7 @@ class Frontmatter(Model):
     grants: Grants = Grants()
     approval: Literal["never", "on-write", "always"] = "on-write"
     approve: Annotated[tuple[ToolName, ...], AfterValidator(_all_differ)] = ()
+    accept_risk: Flag = False
     limits: Limits = Limits()
     concurrency: Concurrency = Concurrency()
     memory: Memory | None = None

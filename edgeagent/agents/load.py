@@ -26,6 +26,7 @@ from edgeagent.agents.agent import (
 from edgeagent.agents.conditions import Condition
 from edgeagent.agents.frontmatter import MAX_BYTES, Document, read_document
 from edgeagent.agents.output import SchemaFaultError
+from edgeagent.agents.risk import objection
 from edgeagent.agents.triggers import TRIGGER_KINDS
 from edgeagent.errors import AgentFileError, NotFound, Problem
 from edgeagent.fields import Location, describe, kind_of
@@ -137,6 +138,8 @@ def _parse(path: Path, raw: bytes, known: Known) -> tuple[Agent, Document]:
         except ValidationError as error:
             told = {line for line, _ in document.problems}
             found += [place for place in (_place(document, fault) for fault in error.errors()) if place[0] not in told]
+    if agent is not None and (message := objection(agent)):
+        found.append((document.line_of(("grants", "network")), message))
     if found or agent is None:
         raise AgentFileError([Problem(str(path), line, _one_line(message)) for line, message in sorted(set(found))])
     return agent, document

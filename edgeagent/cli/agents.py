@@ -110,6 +110,21 @@ def _expectation(item: Json) -> str:
 
 
 @agents.command()
+@click.argument("name", type=AGENT, metavar="AGENT")
+@json_option
+@pass_app
+def explain(app: App, name: str, as_json: bool) -> None:
+    """What one agent may really do: paths as they resolve, hosts, secrets, and which of its tools ask."""
+    from edgeagent.cli.explaining import explained, show
+
+    told = explained(app.runtime, app.runtime.agent(name))
+    if as_json:
+        app.screen.json(told)
+    else:
+        show(app.screen, told)
+
+
+@agents.command()
 @click.argument("name")
 @pass_app
 def new(app: App, name: str) -> None:

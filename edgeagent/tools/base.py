@@ -47,8 +47,9 @@ class ToolContext:
 
     `home_dir` is what `~` stands for; the roots are resolved grants; `result_limit` is in characters. `own_write` is
     told every path that a call made, changed or took away, so it may be gone by then. `run_id` and `step` name the
-    call for ever: a plan of the same two is the same call. `secret` gives the value of a secret to the tool of that
-    name, where the agent grants it; `redact` takes the values out of a text, which must happen before it is cut.
+    call for ever: a plan of the same two is the same call. `secrets` are the names that each tool may use, and `secret`
+    gives the value of one to the tool of that name; `redact` takes the values out of a text, which must happen before
+    it is cut.
     """
 
     home_dir: Path
@@ -62,6 +63,7 @@ class ToolContext:
     step: int
     now: Callable[[], datetime] = _utc_now
     network: frozenset[str] = frozenset()
+    secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     secret: Callable[[str, str], str] = _no_secret
     redact: Callable[[str], str] = _as_it_is
 
@@ -75,6 +77,9 @@ class ToolContext:
 
     def may_read(self, *paths: Path) -> bool:
         return all(is_within(path, (*self.read_roots, *self.write_roots)) for path in paths)
+
+    def may_use(self, tool: str, secret: str) -> bool:
+        return secret in self.secrets.get(tool, ())
 
     def may_write(self, *paths: Path) -> bool:
         return all(is_within(path, self.write_roots) for path in paths)

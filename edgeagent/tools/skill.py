@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class SkillCall:
             read_only=told.read_only,
             destructive=told.destructive,
             idempotent=told.idempotent,
+            origin=f"skill {self.skill.folder.name}",
         )
 
     def plan(self, arguments: Json, context: ToolContext) -> Plan:
@@ -85,6 +86,7 @@ class SkillCall:
             writes=tuple(path for paths in writes.values() for path in paths),
             detail={"skill": name, "fingerprint": self.find(name).fingerprint, "filled": filled},
             hosts=tuple(host for host in self.tool.needs.network if host.lower() in context.network),
+            secrets=tuple(name for name in self.tool.needs.secrets if context.may_use(self.tool.name, name)),
         )
 
     def _paths(self, kind: str, arguments: Json, context: ToolContext) -> dict[str, list[Path]]:
@@ -114,12 +116,13 @@ class SkillCall:
                 reads=plan.reads,
                 writes=_existing(plan.writes, context),
                 hosts=plan.hosts,
+                secrets={name: context.secret(self.tool.name, name) for name in plan.secrets},
                 stdin=json.dumps(filled, ensure_ascii=False).encode("utf-8", "surrogateescape") if takes_json else b"",
                 limits=Limits(wall_seconds=self.tool.timeout, cpu_seconds=self.tool.timeout),
                 idempotency_key=context.key,
             ),
         )
-        text = printed(outcome, self.tool.name, self.tool.timeout)
+        text = printed(outcome, self.tool.name, self.tool.timeout, context.redact)
         if self.tool.output_schema is not None:
             text = checked_output(text, self.tool.output_schema, self.tool.name)
         return cut(text.rstrip("\n") or "done", context.result_limit)
@@ -153,6 +156,11 @@ class RunSkillScript:
         }
         return ToolSpec(RUN_SKILL_SCRIPT, "Run a script of a skill.", schema)
 
+    def spec_of(self, arguments: Json) -> ToolSpec:
+        """Whose script it is."""
+        name = arguments.get("skill") if isinstance(arguments, dict) else None
+        return replace(self.spec, origin=f"skill {name if name in self.scripts else ''}".strip())
+
     def plan(self, arguments: Json, context: ToolContext) -> Plan:
         check_arguments(arguments, self.spec.parameters)
         name, script = arguments["skill"], f"scripts/{arguments['script']}"
@@ -182,7 +190,8 @@ class RunSkillScript:
                 idempotency_key=context.key,
             ),
         )
-        return cut(printed(outcome, script, SCRIPT_SECONDS).rstrip("\n") or "done", context.result_limit)
+        text = printed(outcome, script, SCRIPT_SECONDS, context.redact)
+        return cut(text.rstrip("\n") or "done", context.result_limit)
 
     def was_applied(self, plan: Plan, context: ToolContext) -> str | None:
         return None
@@ -229,15 +238,15 @@ def check_arguments(arguments: Json, schema: Json) -> None:
         raise ToolError(shown(f"{where}: {fault.message}" if where else fault.message)[:_ERROR_CHARACTERS])
 
 
-def printed(outcome: Outcome, what: str, seconds: float) -> str:
-    """What a command printed. ToolError where it failed, was ended, or printed no text."""
+def printed(outcome: Outcome, what: str, seconds: float, redact: Callable[[str], str] = str) -> str:
+    """What a command printed, redacted before it is cut. ToolError where it failed, was ended, or printed no text."""
     if outcome.limit is not None:
         raise ToolError(f"{what} was ended: {_LIMITS[outcome.limit].format(seconds=seconds)}")
     if outcome.exit_code:
-        said = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()[-_ERROR_CHARACTERS:]
+        said = redact((outcome.stderr or outcome.stdout).decode("utf-8", "replace")).strip()[-_ERROR_CHARACTERS:]
         raise ToolError(f"{what} ended with exit code {outcome.exit_code}: {said or 'it said nothing'}")
     try:
-        return outcome.stdout.decode("utf-8")
+        return redact(outcome.stdout.decode("utf-8"))
     except UnicodeDecodeError:
         raise ToolError(f"{what} printed something that is not UTF-8 text") from None
 

@@ -34,6 +34,9 @@ class Toolbox:
     def names(self) -> tuple[str, ...]:
         return tuple(self._tools)
 
+    def tools(self) -> tuple[Tool, ...]:
+        return tuple(self._tools.values())
+
     def specs(self, names: Collection[str] | None = None) -> tuple[ToolSpec, ...]:
         """The specs of `names`, in that order (all where None). An unknown name is a KeyError: files are checked."""
         return tuple(self._tools[name].spec for name in (self._tools if names is None else names))
