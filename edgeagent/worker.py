@@ -378,4 +378,3 @@ def hidden(step: Step, redactor: Redactor) -> Step:
         arguments=redactor.json(step.arguments),
         calls=tuple(ToolCall(call.name, redactor.json(call.arguments)) for call in step.calls),
     )
-
