@@ -32,8 +32,6 @@ from edgeagent.model.slots import Slots, common
 from edgeagent.model.turn import Asked, Turn
 from edgeagent.schema import Json
 
-ALONE_SECONDS = 3.0
-"""About how long a batch may take that only reads prompts: so long a new turn waits before it begins."""
 MIXED_SECONDS = 0.2
 """About how long a batch may take while some turn is writing: so long its answer pauses for another's prompt."""
 FEW = 8
@@ -49,14 +47,16 @@ class EngineOptions:
     """How a model is run.
 
     `context` in tokens, capped by what the model was trained for; `slots` turns at a time; `threads` for decoding and
-    `prefill_threads` for reading prompts; `kv_type` f16 or q8_0; `flash` auto, on or off; states of prompt beginnings
-    in `states` (a folder), up to `states_disk` and `states_memory` bytes; `digest` names the model file's content.
+    `prefill_threads` for reading prompts, `chunk` tokens a batch; `kv_type` f16 or q8_0; `flash` auto, on or off;
+    states of prompt beginnings in `states` (a folder), up to `states_disk` and `states_memory` bytes; `digest` names
+    the model file's content.
     """
 
     context: int = 4096
     slots: int = 4
     threads: int = 1
     prefill_threads: int = 1
+    chunk: int = CHUNK
     kv_type: str = "f16"
     flash: str = "auto"
     states: Path | None = None
@@ -112,11 +112,12 @@ class Engine:
         conversations = self._conversations
         prompt = conversations.prompt(request)
         room = conversations.room(request, len(prompt))
+        stable = conversations.stable(request, prompt)
         asked = Asked(
             request=request,
             prompt=prompt,
             room=room,
-            stable=conversations.stable(request, prompt),
+            stable=stable if stable >= SHORT else 0,
             constraint=self._grammars.begin(conversations.grammar(request)),
             sampler=Sampler(Sampling().of(request), self._weights.vocabulary),
             read=lambda written: conversations.read(request, written),
@@ -189,7 +190,7 @@ class Engine:
         needed = len(asked.prompt) + asked.room
         known = self._slots.known(asked.prompt)
         stable = asked.stable
-        found = self._prefixes.find(asked.prompt[:stable]) if stable >= max(SHORT, known + 1) else None
+        found = self._prefixes.find(asked.prompt[:stable]) if stable > known else None
         slot = self._slots.take(asked.prompt, needed, is_fresh=found is not None)
         if slot is None:
             return None
@@ -242,10 +243,11 @@ class Engine:
         return parts
 
     def _chunk(self, is_mixed: bool) -> int:
-        if not self._rate:
-            return CHUNK // 4
-        seconds = MIXED_SECONDS if is_mixed else ALONE_SECONDS
-        return max(CHUNK // 16, min(CHUNK, int(seconds * self._rate)))
+        """How many tokens of prompts the next batch may hold. Always the same when nobody writes, so that a prompt is
+        always read in the same batches."""
+        if not is_mixed or not self._rate:
+            return self._options.chunk
+        return max(CHUNK // 16, min(self._options.chunk, int(MIXED_SECONDS * self._rate)))
 
     def _note_rate(self, parts: dict[int, Part], seconds: float) -> None:
         count = sum(len(part.tokens) for part in parts.values())
@@ -273,7 +275,7 @@ class Engine:
 
     def _keep_beginning(self, turn: Turn) -> None:
         tokens = turn.slot.tokens
-        if len(tokens) >= SHORT and not self._prefixes.has(tokens):
+        if not self._prefixes.has(tokens):
             self._prefixes.put(tokens, self._context.save(turn.slot.number))
 
     def _failed(self, status: int, parts: dict[int, Part]) -> None:

@@ -44,6 +44,13 @@ def system_info() -> str:
     return str(llama_cpp.llama_print_system_info().decode())
 
 
+def return_memory() -> None:
+    """Gives back to the system what the C library keeps of freed memory, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes has no types for it
 def _log(level: int, text: bytes, _: Any) -> None:
     """Errors go to standard error, the rest nowhere. At the top of the module, so that it is never collected."""

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeagent.model.engine import Engine, EngineOptions
-from edgeagent.model.llama import Context, ContextOptions, Part, Weights, engine_version
+from edgeagent.model.llama import CHUNK, Context, ContextOptions, Part, Weights, engine_version, return_memory
 from edgeagent.model.wire import HostOptions
 from edgeagent.schema import Json
 
 SMALL_BYTES = 64_000_000
 """A model below this gets one thread. llama.cpp's threads wait for each other by spinning: on two busy cores a turn of
 `pocket` took 46 s with two threads and 0.3 s with one; on idle ones it is fast enough with one."""
+LONGEST_BATCH = 3.0
+"""Seconds that a batch of a prompt may take: so long a turn that comes meanwhile waits before it begins."""
 PREFILL_TOKENS = 64
 DECODE_TOKENS = 4
 MEASURE_SECONDS = 6.0
@@ -35,8 +37,8 @@ def load(path: Path, options: HostOptions) -> Engine:
     weights = Weights(path, mmap=options.mmap, mlock=options.mlock)
     notes = _Notes(Path(options.cache) / _FACTS if options.cache else None)
     digest = _digest(path, notes) if options.cache else ""
-    decode, prefill = _threads(weights, options, notes, digest)
-    return Engine(
+    decode, prefill, chunk = _pace(weights, options, notes, digest)
+    engine = Engine(
         path,
         weights,
         EngineOptions(
@@ -44,6 +46,7 @@ def load(path: Path, options: HostOptions) -> Engine:
             slots=options.slots,
             threads=decode,
             prefill_threads=prefill,
+            chunk=chunk,
             kv_type=options.kv_type,
             flash=options.flash_attention,
             states=Path(options.cache) / "states" if options.cache else None,
@@ -52,22 +55,24 @@ def load(path: Path, options: HostOptions) -> Engine:
             digest=digest,
         ),
     )
+    return_memory()
+    return engine
 
 
-def _threads(weights: Weights, options: HostOptions, notes: _Notes, digest: str) -> tuple[int, int]:
-    """For decoding, and for reading prompts."""
+def _pace(weights: Weights, options: HostOptions, notes: _Notes, digest: str) -> tuple[int, int, int]:
+    """Threads for decoding and for reading prompts, and how many tokens of a prompt go into a batch."""
     if options.threads:
-        return options.threads, options.threads
+        return options.threads, options.threads, CHUNK
     if weights.bytes < SMALL_BYTES:
-        return 1, 1
+        return 1, 1, CHUNK
     cores = usable_cores()
-    key = f"threads {digest} {cores} {engine_version()}"
+    key = f"pace {digest} {cores} {engine_version()}"
     known = notes.get(key)
     if known is None:
         known = _measured(weights, options, cores)
         if _is_calm(cores):  # what was measured beside other work says little of this model
             notes.put(key, known)
-    return int(known["decode"]), int(known["prefill"])
+    return int(known["decode"]), int(known["prefill"]), int(known["chunk"])
 
 
 def usable_cores() -> int:
@@ -79,7 +84,8 @@ def _is_calm(cores: int) -> bool:
 
 
 def _measured(weights: Weights, options: HostOptions, cores: int) -> Json:
-    """The numbers of threads with which this machine is fastest, by trying a few."""
+    """The numbers of threads with which this machine is fastest, by trying a few; and the size of a batch of a prompt
+    that takes no longer than `LONGEST_BATCH`, as a power of two."""
     context = Context(weights, ContextOptions(256, 1, options.kv_type, options.flash_attention))
     until = time.monotonic() + MEASURE_SECONDS
     tries = sorted({cores, max(1, cores - 1), max(1, cores // 2)}, reverse=True)
@@ -96,7 +102,11 @@ def _measured(weights: Weights, options: HostOptions, cores: int) -> Json:
             context.decode([Part(0, PREFILL_TOKENS + position, prompt[:1], True)])
 
     prefill(cores)  # the first pass brings the weights into memory
-    found = {"prefill": _fastest(prefill, tries, until)}
+    threads, seconds = _fastest(prefill, tries, until)
+    chunk = CHUNK
+    while chunk > PREFILL_TOKENS and seconds * chunk / PREFILL_TOKENS > LONGEST_BATCH:
+        chunk //= 2
+    found = {"prefill": threads, "chunk": chunk}
 
     def decode_again(threads: int) -> None:
         prefill_end = context.cut(0, PREFILL_TOKENS)
@@ -104,12 +114,13 @@ def _measured(weights: Weights, options: HostOptions, cores: int) -> Json:
             prefill(threads)
         decode(threads)
 
-    found["decode"] = _fastest(decode_again, tries, until)
+    found["decode"], _ = _fastest(decode_again, tries, until)
     context.close()
     return found
 
 
-def _fastest(run: Callable[[int], None], tries: list[int], until: float) -> int:
+def _fastest(run: Callable[[int], None], tries: list[int], until: float) -> tuple[int, float]:
+    """The number of threads, and the seconds with it."""
     seconds: dict[int, float] = {}
     for threads in tries:
         if seconds and time.monotonic() > until:
@@ -117,7 +128,7 @@ def _fastest(run: Callable[[int], None], tries: list[int], until: float) -> int:
         began = time.perf_counter()
         run(threads)
         seconds[threads] = time.perf_counter() - began
-    return min(seconds, key=lambda threads: seconds[threads])
+    return min(seconds.items(), key=lambda pair: pair[1])
 
 
 def _digest(path: Path, notes: _Notes) -> str:

@@ -22,6 +22,9 @@ from edgeagent.model.protocol import Sampling
 PENALTY_WINDOW = 64
 """How many of the last tokens the repetition penalty looks at."""
 
+_IN_STRINGS = r'[^"\\\x00-\x1F\x7F]+'
+"""What most tokens inside a JSON string are made of: masks there are then 0.1 ms rather than 1.4. llguidance's own four
+such patterns are no faster and take 29 MB more with a vocabulary of 152,000."""
 _CANDIDATE = numpy.dtype([("id", numpy.int32), ("logit", numpy.float32), ("p", numpy.float32)])
 Logits = NDArray[numpy.float32]
 
@@ -94,7 +97,7 @@ def grammar_tokenizer(weights: Weights) -> LLTokenizer:
     tokenize = ctypes.cast(llama_cpp.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
     ends = weights.end_tokens()
     made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]  # its stubs leave it out
-        tokens=pieces, vocab_ptr=weights.vocab, tokenize_fptr=tokenize, eos_token=ends, slices=None
+        tokens=pieces, vocab_ptr=weights.vocab, tokenize_fptr=tokenize, eos_token=ends, slices=[_IN_STRINGS]
     )
     return made
 
