@@ -123,6 +123,8 @@ class AgentLoop:
                 self._resume(begun)
             elif self.steps and (pending := self._unanswered()):
                 self._act(pending)
+            elif self.steps and (answer := self._unjudged()) is not None:
+                return self._judged(answer)
             while True:
                 outcome = self._step()
                 if outcome:
@@ -166,7 +168,7 @@ class AgentLoop:
             messages=tuple(self.messages),
             tools=self.specs,
             output_schema=self.agent.output,
-            max_tokens=limits.output_tokens - sum(step.output_tokens for step in self.steps),
+            max_tokens=limits.output_tokens - self._tokens(),
             max_prompt_tokens=limits.prompt_tokens,
             **_sampling(table),
         )
@@ -280,6 +282,15 @@ class AgentLoop:
         last = self.steps[-1]
         return last.calls[0] if last.kind == "chat" and last.calls else None
 
+    def _unjudged(self) -> str | None:
+        """The final answer, where the process ended between it and the end of the run. One that was cut is none."""
+        last = self.steps[-1]
+        is_answer = last.kind == "chat" and last.status == "ok" and not last.calls
+        return last.result if is_answer and self._tokens() < self.agent.limits.output_tokens else None
+
+    def _tokens(self) -> int:
+        return sum(step.output_tokens for step in self.steps)
+
     def _reads_only(self, name: str, arguments: Json) -> bool:
         spec = self.toolbox.spec_of(name, arguments)
         return spec is not None and spec.read_only
@@ -301,7 +312,7 @@ class AgentLoop:
         limits = self.agent.limits
         if sum(step.kind == "chat" and step.status == "ok" for step in self.steps) >= limits.steps:
             return _failed(Reason.LIMIT_STEPS, f"no end after {limits.steps} steps")
-        if sum(step.output_tokens for step in self.steps) >= limits.output_tokens:
+        if self._tokens() >= limits.output_tokens:
             return _failed(Reason.LIMIT_TOKENS, f"no end after {limits.output_tokens} tokens")
         return self._stopped() if self.stop.is_set() else None
 

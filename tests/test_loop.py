@@ -16,7 +16,7 @@ from edgeagent.agents import Agent, parse_agent
 from edgeagent.errors import HomeError, ModelError, ModelHostDied, NotEnoughMemory, ToolError
 from edgeagent.model.protocol import ChatRequest, ChatResult
 from edgeagent.model.scripted import ScriptedModel
-from edgeagent.schema import Json, Run, RunStatus, Step, Terms, ToolCall, ToolSpec
+from edgeagent.schema import Json, Reason, Run, RunStatus, Step, Terms, ToolCall, ToolSpec
 from edgeagent.store import Store
 from edgeagent.tools.base import Plan, ToolContext
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
@@ -254,6 +254,27 @@ def test_a_call_that_was_decided_but_not_begun_is_carried_out(world: World) -> N
     world.store.recover(world.clock(), lambda owner: False)
     world.worker(ScriptedModel(["Moved."])).work({"filer": world.agent()}, threading.Event())
     assert world.store.run(run_id).status == "ok" and (world.done / path.name).exists()
+
+
+def test_a_run_that_was_killed_after_its_answer_is_judged_by_it_and_the_model_is_not_asked_again(world: World) -> None:
+    run_id = world.queue({})
+    world.store.claim("daemon:dead", world.clock(), ["filer"])
+    world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "Nothing to do.", "ok", output_tokens=3))
+    world.store.recover(world.clock(), lambda owner: False)
+    model = ScriptedModel([])
+    world.worker(model).work({"filer": world.agent()}, threading.Event())
+    run = world.store.run(run_id)
+    assert (run.status, run.output, model.requests) == (RunStatus.OK, "Nothing to do.", [])
+
+
+def test_an_answer_that_was_cut_is_no_answer_after_a_kill_either(world: World) -> None:
+    run_id = world.queue({})
+    world.store.claim("daemon:dead", world.clock(), ["filer"])
+    world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "Nothing to", "ok", output_tokens=50))
+    world.store.recover(world.clock(), lambda owner: False)
+    agent = world.agent("limits: {output_tokens: 50}")
+    world.worker(ScriptedModel([])).work({"filer": agent}, threading.Event())
+    assert world.store.run(run_id).reason == Reason.LIMIT_TOKENS
 
 
 class Sending:
