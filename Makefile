@@ -41,6 +41,10 @@ pocket:                                 ## train the bundled model again; takes 
 	.venv-pocket/bin/python models/pocket/train.py --tokens $(TOKENS) --out models/pocket/build
 	.venv-pocket/bin/python models/pocket/export.py --out models/pocket/build --gguf models/pocket/pocket.gguf
 
+torture:                                ## the promises, SCALE=0.01 to 1, ONLY=1,3; prints violations in n
+	@packaging/setup.sh dev
+	PYTHONPATH=tests $(BIN)/python -m torture "$(or $(SCALE),0.01)" "$(ONLY)"
+
 clean:
 	rm -rf .venv .venv-pocket build dist models/pocket/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
