@@ -53,6 +53,10 @@ def _seeded(
     trials(tally, root, count, seed, **more)
 
 
+def _with(trials: Callable[..., None], *more: object) -> Trials:
+    return lambda tally, root: trials(tally, root, *more)
+
+
 def _scaled(full: int, scale: float, least: int = 1) -> int:
     return max(least, round(full * scale))
 
@@ -73,13 +77,13 @@ def _trouble(scale: float) -> Iterator[Batch]:
         count = min(5, times - start)
         yield Batch(
             f"full disk {number}",
-            lambda tally, root, n=count: trouble.full_disk(tally, root, n),
+            _with(trouble.full_disk, count),
             5.0 * count,
             "waiting",
         )
         yield Batch(
             f"syncs {number}",
-            lambda tally, root, n=count: trouble.failing_syncs(tally, root, n),
+            _with(trouble.failing_syncs, count),
             5.0 * count,
             "waiting",
         )
@@ -112,16 +116,14 @@ def _absence(scale: float) -> Iterator[Batch]:
 
 def _schedules(scale: float) -> Iterator[Batch]:
     for zone in schedules.ZONES:
-        yield Batch(
-            zone, lambda tally, root, z=zone: schedules.years(tally, root, z, max(1, round(10 * scale))), 40 * scale + 1
-        )
+        yield Batch(zone, _with(schedules.years, zone, max(1, round(10 * scale))), 40 * scale + 1)
 
 
 def _doubles(scale: float) -> Iterator[Batch]:
     total = _scaled(50, scale, 2)
     for number, start in enumerate(range(0, total, 10)):
         count = min(10, total - start)
-        yield Batch(f"pairs {number}", lambda tally, root, n=count: doubles.doubles(tally, root, n), 2.5 * count)
+        yield Batch(f"pairs {number}", _with(doubles.doubles, count), 2.5 * count)
 
 
 def _signals(scale: float) -> Iterator[Batch]:
