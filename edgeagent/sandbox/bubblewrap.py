@@ -30,6 +30,7 @@ from edgeagent.sandbox.request import Command, Level
 from edgeagent.sandbox.rlimits import resource_limits
 from edgeagent.sandbox.seccomp import full_filter, this_machine
 from edgeagent.sandbox.spawning import Given, Spawner, memory_file
+from edgeagent.sandbox.usage import stored_in_memory
 
 BWRAP = Path("/usr/bin/bwrap")
 PRLIMIT = Path("/usr/bin/prlimit")
@@ -78,7 +79,8 @@ class Bubblewrap:
                 process = self._start(command, Given(opened), os.dup(told.fileno()), os.dup(gate.fileno()))
             told.close()
             number, first = _first_process(process, info.read())
-            confined = Confined(command, self.level, process, partial(_kill, process, first), first)
+            stored = partial(stored_in_memory, number, root.SCRATCH)
+            confined = Confined(command, self.level, process, partial(_kill, process, first), first, stored)
             if command.hosts:
                 try:
                     confined.proxy = self._proxy(command, number)

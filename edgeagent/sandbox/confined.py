@@ -16,6 +16,7 @@ from typing import Protocol
 from edgeagent.sandbox.proxy import Proxy
 from edgeagent.sandbox.request import IDEMPOTENCY_KEY, SECRET_SUFFIX, Command, Connection, Level
 from edgeagent.sandbox.spawning import Given, memory_file
+from edgeagent.sandbox.usage import Stored
 
 _GONE_SECONDS = 10.0
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
@@ -48,6 +49,8 @@ class Confined:
     """Asks for the end of the whole tree; does not wait."""
     first: int | None = None
     """A pidfd of the process whose end ends all others, where there is one: the first of a pid namespace."""
+    stored: Callable[[], Stored] = Stored
+    """What lies in its scratch folder."""
     proxy: Proxy | None = None
     ended: int = field(init=False)
     """Readable once the command has come to its end."""

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from edgeagent.sandbox.rlimits import ResourceLimit, resource_limits
 from edgeagent.sandbox.root import ETC
 from edgeagent.sandbox.seccomp import reduced_filter, this_machine
 from edgeagent.sandbox.spawning import Given, Spawner, memory_file
-from edgeagent.sandbox.usage import threads_of
+from edgeagent.sandbox.usage import stored_in, threads_of
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -68,7 +69,8 @@ class Landlocked:
         # The launcher removes the scratch folder, and ends everything when the pipe is closed, by us or by our death.
         pipe = ExitStack()
         pipe.callback(os.close, kept)
-        return Confined(command, self.level, process, pipe.close)
+        stored = partial(stored_in, scratch, command.limits)
+        return Confined(command, self.level, process, pipe.close, stored=stored)
 
     def _start(self, command: Command, scratch: Path, control: int, given: Given) -> subprocess.Popen[bytes]:
         abi = landlock.version()

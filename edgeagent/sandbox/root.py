@@ -70,8 +70,30 @@ def system(scratch_size: int) -> list[str]:
     for name in ETC:
         if Path("/etc", name).exists():
             options += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
-    options += ["--proc", "/proc", "--dev", "/dev", "--size", shared, "--perms", "1777", "--tmpfs", "/dev/shm"]
+    options += [
+        "--proc",
+        "/proc",
+        *_closed_facts(),
+        "--remount-ro",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        shared,
+        "--perms",
+        "1777",
+        "--tmpfs",
+        "/dev/shm",
+    ]
     return [*options, "--remount-ro", "/dev", "--size", scratch, "--perms", "1777", "--tmpfs", SCRATCH]
+
+
+def _closed_facts() -> list[str]:
+    """Of /proc, what only root may read: the user in the sandbox is root outside where the daemon runs as root."""
+    if os.geteuid() != 0:
+        return []
+    closed = [entry.path for entry in os.scandir("/proc") if entry.is_file() and not entry.stat().st_mode & 0o004]
+    return [part for path in (*closed, "/proc/keys") for part in ("--ro-bind", "/dev/null", path)]
 
 
 def _top_folder(path: Path) -> list[str]:

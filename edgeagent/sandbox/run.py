@@ -16,7 +16,7 @@ from typing import IO
 
 from edgeagent.sandbox.confined import Confined, Sandbox
 from edgeagent.sandbox.request import Command, Limit, Outcome
-from edgeagent.sandbox.usage import too_much
+from edgeagent.sandbox.usage import MOST_FILES, too_much
 
 _TICK = 0.05
 """Seconds between two looks at the clock and at what the command uses."""
@@ -86,16 +86,20 @@ class _Service:
                 if not key.data(key.fileobj):
                     selector.unregister(key.fileobj)
                     key.fileobj.close()  # type: ignore[union-attr]  # a pipe of ours
-            if time.monotonic() >= look:
+            if (now := time.monotonic()) >= look:
                 self.limit = self.limit or self._look()
-                look = time.monotonic() + _TICK
+                look = time.monotonic() + max(_TICK, 4 * (time.monotonic() - now))
 
     def _look(self) -> Limit | None:
         if time.monotonic() >= self.deadline:
             return "wall"
         if self.stopped():
             return "stopped"
-        return too_much(self.confined.process.pid, self.confined.command.limits)
+        limits = self.confined.command.limits
+        stored = self.confined.stored()
+        if stored.size > limits.scratch_size or stored.files > MOST_FILES:
+            return "scratch"
+        return too_much(self.confined.process.pid, limits)
 
     def _send(self, pipe: IO[bytes]) -> bool:
         """Whether there is more to hand in."""

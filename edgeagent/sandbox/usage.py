@@ -28,6 +28,46 @@ class Usage:
     cpu_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies in a scratch folder."""
+
+    size: int = 0
+    files: int = 0
+
+
+MOST_FILES = 100_000
+"""In a scratch folder: each takes memory of the kernel, however small it is."""
+
+
+def stored_in(folder: Path, limits: Limits) -> Stored:
+    """Counts until a limit is broken. Files that are open and have no name any more are not found."""
+    size = files = 0
+    waiting = [str(folder)]
+    while waiting and size <= limits.scratch_size and files <= MOST_FILES:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                files += 1
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    continue
+                with suppress(OSError):
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+    return Stored(size, files)
+
+
+def stored_in_memory(process: int, folder: str) -> Stored:
+    """Of a tmpfs in the root of a process, whose size the kernel holds: how many files there are."""
+    try:
+        place = f"/proc/{process}/root{folder}"
+        if os.stat(place).st_dev == os.stat(folder).st_dev:
+            return Stored()  # its root is not made yet, so that this is everybody's
+        found = os.statvfs(place)
+    except OSError:
+        return Stored()
+    return Stored(0, found.f_files - found.f_ffree)
+
+
 def too_much(tree: int, limits: Limits) -> Limit | None:
     """The limit that the descendants of the process `tree` have broken, if any."""
     processes = tuple(descendants(tree))
