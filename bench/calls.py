@@ -64,7 +64,7 @@ def open_tools() -> tuple[ToolSpec, ...]:
     word = {"type": "string", "maxLength": 8}
     size = {"type": "integer", "minimum": -40, "maximum": 4000}
     kinds = {"enum": ["bill", "letter", "recipe", None, 7]}
-    nested = _object(x={"type": "number", "minimum": 0, "maximum": 9}, on={"type": "boolean"})
+    nested = _object(x={"type": "integer", "minimum": 0, "maximum": 9}, on={"type": "boolean"})
     schemas = [
         _object(path=word),
         _object(path=word, size=size),

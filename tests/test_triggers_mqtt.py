@@ -232,7 +232,7 @@ def test_who_may_not_enter_is_told_and_who_may_is_let_in(ear: Listener, tmp_path
         until(lambda: "refuses us" in stranger.state().text)
         assert stranger.state().condition == "error"
         forgetful = ear.start(closed.address, username="ear", secret="NOWHERE")
-        until(lambda: "EDGEAGENT_SECRET_NOWHERE" in forgetful.state().text)
+        until(lambda: "the secret NOWHERE is not set" in forgetful.state().text)
         ear.joined(closed.address, username="ear", secret="MQTT")
         ear.stop()
 
