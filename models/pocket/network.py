@@ -52,6 +52,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
+    dropout = 0.0
+    """Part of what each half adds that is left out in training, by chance, so that lines are not learned by heart."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -76,9 +79,15 @@ class Block(nn.Module):
         groups = shape.heads // shape.kv_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
         mixed = attend(q, k, v)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
+        x = x + self._thinned(self.out(mixed.transpose(1, 2).reshape(batch, length, -1)))
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        return x + self._thinned(self.down(F.silu(gate) * up))
+
+    def _thinned(self, x: Tensor) -> Tensor:
+        if not (self.training and self.dropout):
+            return x
+        kept = F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.dropout)  # one draw an episode: cheap, and enough
+        return x * kept
 
 
 class Network(nn.Module):

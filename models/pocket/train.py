@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=900, help="longer episodes are left out")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is a tenth of it")
     parser.add_argument("--decay", type=float, default=0.5, help="part of the tokens over which the rate decays")
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--seed", default="pocket")
     parser.add_argument("--threads", type=int, default=0, help="threads on a CPU; 0: all cores")
     parser.add_argument("--start", type=Path, help="a GGUF of this recipe to go on from, instead of from nothing")
@@ -91,6 +92,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     shape = Shape()
+    Block.dropout = arguments.dropout
     Block.forward = torch.compile(Block.forward, dynamic=True)  # fuses the pointwise work: a quarter faster on a CPU
     network = Network(shape).to(device)
     hidden = [weight for name, weight in network.named_parameters() if weight.ndim == 2 and "embedding" not in name]
