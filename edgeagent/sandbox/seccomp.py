@@ -75,7 +75,8 @@ def _all(error: int, calls: str, *tests: Test) -> tuple[Rule, ...]:
 
 _BOTH = (
     *_all(errno.ENOSYS, "clone3 openat2 io_uring_setup io_uring_enter io_uring_register"),
-    *_all(errno.ENOSYS, "memfd_create memfd_secret shmget semget msgget mq_open"),
+    *_all(errno.ENOSYS, "memfd_create memfd_secret mq_open mq_unlink"),
+    *_all(errno.ENOSYS, "shmget shmat shmctl semget semop semtimedop semctl msgget msgsnd msgrcv msgctl"),
     *_all(errno.EPERM, "unshare setns mount umount2 pivot_root chroot open_tree open_tree_attr move_mount"),
     *_all(errno.EPERM, "fsopen fsconfig fsmount fspick mount_setattr"),
     *_all(errno.EPERM, "clone", _has(0, _NEW_NAMESPACES)),

@@ -15,11 +15,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 sys.path.insert(0, sys.argv[1])
 
@@ -39,7 +40,7 @@ class Daemon:
         self.token = f"token-{secrets.token_hex(12)}"
         self.mark = ""
         self.datagrams: list[bytes] = []
-        self.reached = False
+        self.reached = self.calling = False
         self.memory = ctypes.create_string_buffer(self.token.encode())
         self.sandboxes: dict[str, Sandbox] = {
             "full": Bubblewrap(python=PYTHON),
@@ -138,43 +139,54 @@ class Daemon:
         self._folders()
         self.datagrams.clear()
         self.mark = f"500.{secrets.randbelow(10**9):09}"
+        self.reached, self.calling = False, True
         if self.victim.poll() is not None:
             self.victim = self._victim()
         message = array.array("b", b"\1\0\0\0\0\0\0\0" + self.token.encode())
         LIBRARY.msgsnd(self.queue, (ctypes.c_char * len(message)).from_buffer(message), len(self.token), 0o4000)
         how = self._control if order["level"] == "none" else self._confined
+        caller = threading.Thread(target=self._call, args=(order,))
+        caller.start()
         answer = how(order)
+        self.calling = False
+        caller.join()
         seen = answer | self._seen()
         if "later" in order:
             time.sleep(order["later"])
             seen["survivors_later"] = _end_marked(self.mark)
         return seen
 
+    def _call(self, order: dict[str, Any]) -> None:
+        """Tries to reach a port that the program may have opened, while it runs."""
+        while self.calling and not self.reached and "call" in order:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", order["call"]), 1).close()
+                self.reached = True
+            time.sleep(0.02)
+
     def _control(self, order: dict[str, Any]) -> dict[str, Any]:
         scratch = self.base / "scratch/control"
         scratch.mkdir(exist_ok=True)
         variables = {**os.environ, **self.environment(), "TMPDIR": str(scratch), **order.get("environment", {})}
-        with subprocess.Popen(
-            order["argv"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables,
-            cwd=self.base / "own",
-            pass_fds=[self.descriptor],
-            start_new_session=True,
-        ) as process:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(order.get("seconds", 60))
-            limit = "" if process.poll() is not None else "none"
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, 9)
-            assert process.stdout and process.stderr
-            os.set_blocking(process.stdout.fileno(), False)
-            os.set_blocking(process.stderr.fileno(), False)
-            stdout, stderr = (_drained(pipe.fileno()) for pipe in (process.stdout, process.stderr))
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            with subprocess.Popen(
+                order["argv"],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=variables,
+                cwd=self.base / "own",
+                pass_fds=[self.descriptor],
+                start_new_session=True,
+            ) as process:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(order.get("seconds", 60))
+                limit = "" if process.poll() is not None else "none"
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, 9)
+            texts = [_whole(file) for file in (stdout, stderr)]
         shutil.rmtree(scratch, ignore_errors=True)
-        return {"stdout": stdout, "stderr": stderr, "limit": limit, "exit_code": process.returncode}
+        return {"stdout": texts[0], "stderr": texts[1], "limit": limit, "exit_code": process.returncode}
 
     def _confined(self, order: dict[str, Any]) -> dict[str, Any]:
         command = Command(
@@ -204,6 +216,7 @@ class Daemon:
             "killed": self._victim_is_dead(),
             "survivors": _end_marked(self.mark),
             "datagrams": len(self.datagrams),
+            "reached": self.reached,
             "secret": [secret.read_text() if secret.exists() else "", secret.stat().st_mode, secret.stat().st_mtime_ns],
             "granted": (self.base / "in/in.txt").read_text() if (self.base / "in/in.txt").exists() else "",
             "own": sorted(place.name for place in (self.base / "own").iterdir()),
@@ -217,12 +230,9 @@ class Daemon:
         return self.victim.poll() is not None
 
 
-def _drained(descriptor: int) -> str:
-    data = b""
-    with suppress(BlockingIOError):
-        while len(data) < 10_000_000 and (piece := os.read(descriptor, 65_536)):
-            data += piece
-    return data.decode(errors="replace")
+def _whole(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _end_marked(mark: str) -> int:
