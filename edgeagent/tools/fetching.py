@@ -93,7 +93,7 @@ def exchange(method: str, target: Target, headers: Mapping[str, str], body: byte
             raise TimeoutError
         return answer
     except (OSError, http.client.HTTPException, ValueError) as error:
-        if end.is_set():
+        if end.is_set() or isinstance(error, TimeoutError):  # the socket may notice first
             raise ToolError(f"{target.grant} did not answer within {max(1, round(seconds))} seconds") from error
         reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
         raise ToolError(f"{target.grant}: {reason or type(error).__name__}") from error
