@@ -12,7 +12,7 @@ from edgeagent.errors import SandboxError
 from edgeagent.sandbox import Bubblewrap, Landlocked, Sandbox, open_sandbox
 from edgeagent.sandbox.confined import Confined
 from edgeagent.sandbox.opening import choose
-from edgeagent.sandbox.proof import ATTEMPTS, ATTEMPTS_OF_CALLS, prepared, programs, prove
+from edgeagent.sandbox.proof import ATTEMPTS, ATTEMPTS_OF_CALLS, _running, prepared, programs, prove
 from edgeagent.sandbox.request import Command, Level
 
 
@@ -64,8 +64,8 @@ def test_the_attempts_of_the_proof_work_unconfined(tmp_path: Path) -> None:
                 check=False,
             )
             found |= targets.escapes(done.stdout)
-        subprocess.run(["pkill", "-f", targets.environment["NAP"]], check=True)
     refused_by_this_kernel = {"keys", "namespaces"}
+    assert _running(targets.environment["NAP"]) == []
     assert found | refused_by_this_kernel >= ATTEMPTS.keys() | ATTEMPTS_OF_CALLS.keys()
 
 

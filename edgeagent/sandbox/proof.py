@@ -6,7 +6,9 @@ not work inside. They take a fraction of a second, so they are made whenever a s
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import tempfile
@@ -114,7 +116,7 @@ class Prepared:
         found = {line.split()[1] for line in lines if line.startswith("escaped ")}
         if "killed" in lines and self._has_ended():
             found.add("signal")
-        if _is_running(self.environment["NAP"]):
+        if _running(self.environment["NAP"]):
             found.add("survivor")
         return found
 
@@ -147,6 +149,7 @@ def prepared(place: Path) -> Iterator[Prepared]:
         listener.listen()
         variables = {"OUTSIDE": str(outside), "CANARY": token, "VICTIM": str(victim.pid), "PORT": str(port)}
         variables |= {"SOCKET": f"{short}/s", "NAP": f"600.{secrets.randbelow(10**9):09}"}
+        undo.callback(_end, variables["NAP"])
         yield Prepared(own, variables, victim)
 
 
@@ -178,13 +181,18 @@ def _trouble(outcome: Outcome) -> str:
     )
 
 
-def _is_running(argument: str) -> bool:
-    """Whether any process has this argument."""
-    if not Path("/proc/self").exists():
-        listed = subprocess.run(["/bin/ps", "-A", "-o", "args="], capture_output=True, check=False, env={})
-        return argument.encode() in listed.stdout
+def _running(argument: str) -> list[int]:
+    """The processes that have this argument."""
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if argument.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
-                return True
-    return False
+                found.append(int(folder.name))
+    return found
+
+
+def _end(argument: str) -> None:
+    """A sandbox that does not hold leaves a process behind; the proof does not."""
+    for process in _running(argument):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
