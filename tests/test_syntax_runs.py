@@ -18,10 +18,10 @@ from edgeagent.schema import Json, Message, ToolCall
 from edgeagent.tools.specs import BUILTIN_SPECS
 
 AGENT = """---
-model: {{file: '{path}', temperature: 1, seed: {seed}}}
+model: {{file: '{path}', temperature: 1, seed: {seed}, context: 8192}}
 tools: [list_directory, get_file_info]
 grants: {{read: [~/Inbox]}}
-limits: {{steps: 3, output_tokens: 600, seconds: 600}}
+limits: {{steps: 3, output_tokens: 600, prompt_tokens: 7000, seconds: 600}}
 output: {{type: object, properties: {{kind: {{enum: [a, b]}}}}, required: [kind], additionalProperties: false}}
 ---
 File documents.
@@ -32,10 +32,12 @@ def steps_of(world: World, path: Path, seed: int) -> list[Json]:
     world.agent("random", AGENT.format(path=path, seed=seed))
     done = world.run("run", "random", "--file", str(world.inbox / "bill.txt"), "--json")
     run = json.loads(done.stdout)
-    assert run["reason"] != "crashed", run["error"]
+    # Random paths are no faults of a call: most are not there, and one may lie outside of the grants.
+    ends = (None, "limit_steps", "limit_tokens", "tool_error", "denied")
+    assert run["reason"] in ends, (run["reason"], run["error"])
     steps: list[Json] = run["steps"]
     broken = [step["error"] for step in steps if step["kind"] == "chat" and step["status"] != "ok"]
-    assert all("tokens" in error for error in broken), broken  # a long template may outgrow its budget
+    assert steps and not broken, broken
     return steps
 
 
