@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cli_world import World
 
 from edgeagent.bundled import bundled
 from edgeagent.errors import NotFound, SkillError, UsageError
@@ -223,6 +224,16 @@ def test_a_second_skill_of_a_name_needs_replace_and_bundled_ones_cannot_go(tmp_p
     assert library.find("mine").origin == "bundled"
 
 
+def test_adding_a_skill_anew_without_a_person_leaves_it_untrusted_and_says_so(tmp_path: Path) -> None:
+    world, folder = World(tmp_path), make_skill(tmp_path / "mine")
+    assert world.run("skills", "add", str(folder)).returncode == 4
+    assert world.run("skills", "trust", "mine", "--yes").returncode == 0
+    (folder / "scripts" / "shout.py").write_text("print('other')")
+    again = world.run("skills", "add", str(folder), "--replace", "--json")
+    assert again.returncode == 4 and json.loads(again.stdout)["state"] == "changed"
+    assert world.run("skills", "add", str(folder)).returncode == 2
+
+
 # --- fetching -------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +266,12 @@ def test_a_git_repository_is_cloned_without_running_its_hooks(tmp_path: Path) ->
     with staged(f"file://{repository}", tmp_path / "skills") as found:
         assert [skill.name for skill in found] == ["cloned"]
         assert not (found[0].folder / ".git").exists()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.git", "git://127.0.0.1:9/a", "ext::sh -c id.git"])
+def test_other_protocols_than_https_ssh_and_files_are_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(SkillError, match="not allowed"), staged(address, tmp_path / "skills"):
+        pass
 
 
 @pytest.mark.parametrize("entry", ["../escaped", "/tmp/escaped", "a/../../escaped", "..\\escaped", "C:/escaped"])

@@ -108,7 +108,7 @@ def add(app: App, source: str, replace: bool, yes: bool, as_json: bool) -> int:
             app.screen.line(f"{one.name}: {one.state}")
             if one.hint:
                 app.note(f"try: {one.hint}")
-    return 0 if all(one.state not in ("untrusted", "broken") for one in added) else 4
+    return 4 if any(one.state in ("untrusted", "changed", "broken") for one in added) else 0
 
 
 @skills.command()

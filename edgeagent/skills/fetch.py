@@ -168,8 +168,10 @@ def _untar(archive: Path, into: Path) -> None:
 
 def _clone(source: str, into: Path) -> None:
     url, _, revision = source.partition("#")
-    safe = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "core.symlinks=false"]
-    command = ["git", *safe, "clone", "--quiet", "--depth=1", "--no-tags", "--template="]
+    settings = ["core.hooksPath=/dev/null", "core.symlinks=false", "protocol.allow=never"]
+    settings += [f"protocol.{name}.allow=always" for name in ("https", "ssh", "file")]
+    options = [word for setting in settings for word in ("-c", setting)]
+    command = ["git", *options, "clone", "--quiet", "--depth=1", "--no-tags", "--template="]
     command += ["--branch", revision] if revision else []
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),

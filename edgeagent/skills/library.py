@@ -111,8 +111,8 @@ class SkillLibrary:
                 f"edgeagent skills remove {staged.name}, or add it again with --replace",
             )
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # put aside whole and deleted with the staging folder: a kill destroys neither
+            os.replace(target, staged.folder.parent / f".replaced-{staged.name}")
         os.replace(staged.folder, target)
 
     def trust(self, name: str, now: datetime, *, source: str = "") -> Installed:
