@@ -41,6 +41,8 @@ missing_test_packages() {
     PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || printf 'mosquitto\n'
     command -v mosquitto_pub >/dev/null || printf 'mosquitto-clients\n'
     command -v openssl >/dev/null || printf 'openssl\n'
+    command -v pdftotext >/dev/null || printf 'poppler-utils\n'
+    /usr/bin/python3 -c 'import PIL' 2>/dev/null || printf 'python3-pil\n'
 }
 
 install_packages() {

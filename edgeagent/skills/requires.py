@@ -1,7 +1,8 @@
 """What a skill says it needs of a machine, and what of that is missing here.
 
-Public skills say so in `metadata.openclaw` (or `clawdbot`): `requires.bins`, `anyBins`, `env`, `config`, and `os`.
-Their `install` entries are shown to nobody and never run.
+Public skills say so in `metadata.openclaw` (or under one of the names that it had before): `requires.bins`, `anyBins`,
+`env`, `config`, and `os`. `metadata.edgeagent` may say the same, and `requires.python`: modules that the Python of the
+system must have, since skills run with that one. Their `install` entries are shown to nobody and never run.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import shutil
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-_SECTIONS = ("edgeagent", "openclaw", "clawdbot")
+_SECTIONS = ("edgeagent", "openclaw", "clawdbot", "moltbot", "clawdis")
 _SYSTEMS = {"linux": "linux", "darwin": "darwin", "macos": "darwin", "win32": "win32", "windows": "win32"}
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """Programs (all of `bins`, one of `any_bins`), environment variables, settings, and systems; empty: any."""
+    """Programs (all of `bins`, one of `any_bins`), environment variables, settings, modules of Python, and systems;
+    empty: any."""
 
     bins: tuple[str, ...] = ()
     any_bins: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
+    python: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
 
     def missing(
@@ -32,6 +36,7 @@ class Requirements:
         secrets: Collection[str] = (),
         which: Callable[[str], str | None] = shutil.which,
         system: str = sys.platform,
+        has_module: Callable[[str], bool] = lambda name: has_module(name),
     ) -> tuple[str, ...]:
         """What this machine lacks, in words. `secrets` are the names of secrets that can be given as environment."""
         found = [f"the program {name}" for name in self.bins if which(name) is None]
@@ -39,6 +44,7 @@ class Requirements:
             found.append(f"one of the programs {', '.join(self.any_bins)}")
         found += [f"the secret {name}" for name in self.env if name not in secrets]
         found += [f"the setting {name}" for name in self.config]
+        found += [f"the Python module {name}" for name in self.python if not has_module(name)]
         if self.systems and not any(_SYSTEMS.get(name.lower(), name) == system for name in self.systems):
             found.append(f"another system ({', '.join(self.systems)})")
         return tuple(found)
@@ -56,9 +62,18 @@ def read_requirements(metadata: dict[str, Any]) -> Requirements:
             any_bins=_names(requires.get("anyBins")),
             env=_names(requires.get("env")),
             config=_names(requires.get("config")),
+            python=_names(requires.get("python")),
             systems=_names(table.get("os")),
         )
     return Requirements()
+
+
+def has_module(name: str) -> bool:
+    """Whether the Python of the system, which is the one in the sandbox, has a module of that name. Asks the disk."""
+    program = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")
+    roots = {Path("/usr"), Path("/usr/local")} | ({Path(program).resolve().parent.parent} if program else set())
+    places = [f"lib*/python3*/*-packages/{name}{ending}" for ending in ("", ".py", ".*.so")]
+    return name.isidentifier() and any(any(root.glob(place)) for root in roots for place in places)
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ its line. What a tool `needs` is a request; what it gets is decided by the agent
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -55,6 +56,20 @@ class Needs(Model):
     secrets: tuple[Words, ...] = ()
 
 
+def _is_base64(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError as error:
+        raise ValueError("is no base64") from error
+    return value
+
+
+class Encoded(Model):
+    """What a file of a test holds that is no text."""
+
+    base64: Annotated[Text, AfterValidator(_is_base64)]
+
+
 class SkillTest(Model):
     """One call that must give what is expected. `files` are made in a folder of their own, where the call runs.
 
@@ -64,7 +79,7 @@ class SkillTest(Model):
 
     arguments: Json = Field(default_factory=dict)
     expect: Json = Field(default_factory=dict)
-    files: dict[Words, Text] = Field(default_factory=dict)
+    files: dict[Words, Text | Encoded] = Field(default_factory=dict)
 
 
 class SkillTool(Model):

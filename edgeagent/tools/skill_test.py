@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 from collections.abc import Iterator
@@ -52,12 +53,13 @@ def run_tests(installed: Installed, sandbox: OpenSandbox) -> Iterator[Verdict]:
 def _fault(call: SkillCall, tool: SkillTool, test: SkillTest) -> str:
     with tempfile.TemporaryDirectory(prefix="edgeagent-skill-test-") as made:
         folder = Path(made).resolve()
-        for name, text in test.files.items():
+        for name, content in test.files.items():
             target = folder / name
             if not target.resolve().is_relative_to(folder):
                 return f"the file {name} would lie outside of the test's folder"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            raw = content.encode() if isinstance(content, str) else base64.b64decode(content.base64)
+            target.write_bytes(raw)
         context = _context(folder, call.skill.folder.resolve(), tool)
         try:
             result, status = call.apply(call.plan(_placed(test.arguments, tool, folder), context), context), "ok"

@@ -19,14 +19,16 @@ def main() -> int:
         print("the expected checksum is neither MD5, SHA-256 nor SHA-512", file=sys.stderr)
         return 1
     try:
+        digest = hashlib.new(algorithm)
         with open(given.file, "rb") as file:
-            checksum = hashlib.file_digest(file, algorithm).hexdigest()
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
     except OSError as error:
         print(f"{given.file}: {error.strerror}", file=sys.stderr)
         return 1
-    answer = {"algorithm": algorithm, "checksum": checksum}
+    answer = {"algorithm": algorithm, "checksum": digest.hexdigest()}
     if given.expected:
-        answer["match"] = checksum == given.expected.lower()
+        answer["match"] = digest.hexdigest() == given.expected.lower()
     print(json.dumps(answer))
     return 0
 
