@@ -14,7 +14,7 @@ from edgeagent.cli.words import setting, size_setting
 from edgeagent.config import Config, McpServer
 
 PAGE = Path(__file__).with_suffix(".md")
-WITHOUT_EFFECT = {"mcp", "telemetry.otlp_endpoint"}
+WITHOUT_EFFECT = {"telemetry.otlp_endpoint"}
 """Sections and keys that are checked and that nothing reads yet."""
 
 HEAD = """\
@@ -43,7 +43,11 @@ def _sections() -> Iterator[str]:
         section = getattr(defaults, name)
         title = f"## [{name}]" if isinstance(section, BaseModel) else f"## [{name}.NAME]"
         table = type(section) if isinstance(section, BaseModel) else McpServer
-        rows = [_row(name, key, field, getattr(section, key, None)) for key, field in table.model_fields.items()]
+        shown = section if isinstance(section, BaseModel) else McpServer(command=("program",))
+        rows = [
+            _row(name, key, field, None if field.is_required() else getattr(shown, key))
+            for key, field in table.model_fields.items()
+        ]
         yield "\n".join([title, "", "| key | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
 

@@ -25,6 +25,7 @@ __all__ = ["Config", "Home", "home_from_environment", "load_config"]
 
 _PREFIX = "EDGEAGENT_"
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>[0-9]{1,5})", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _MCP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -136,7 +137,39 @@ class SandboxSettings(Model):
 
 
 class McpServer(Model):
+    """`read`, `write`, `network`: what of an agent's grants the server is given. None: all of them."""
+
     command: tuple[Words, ...] = Field(min_length=1, description="The program and its arguments, as a list.")
+    folder: Text = Field(
+        default="", description="Its own files, which it may read; empty: what its command shows to be its own."
+    )
+    env: dict[Text, Text] = Field(default_factory=dict, description="Variables of its environment.")
+    secrets: tuple[Words, ...] = Field(
+        default=(), description="Secrets that it finds in its environment, where an agent grants them."
+    )
+    read: tuple[Words, ...] | None = Field(
+        default=None, description="Folders of an agent's grants that it may read; left out: all that are granted."
+    )
+    write: tuple[Words, ...] | None = Field(
+        default=None, description="Folders of an agent's grants that it may write; left out: all that are granted."
+    )
+    network: tuple[Words, ...] | None = Field(
+        default=None, description="host:port entries of an agent's grants that it may reach; left out: all."
+    )
+    start_timeout: Duration = Field(
+        default=30.0, gt=0, description="Duration that it may take to start and to list its tools."
+    )
+    timeout: Duration = Field(default=60.0, gt=0, description="Duration that one call may take.")
+    idle: Duration = Field(default=300.0, gt=0, description="Duration after which a server without calls is ended.")
+    memory: Size = Field(default=1_000_000_000, gt=0, description="Size of memory that it may use.")
+
+    @field_validator("env")
+    @classmethod
+    def _are_variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f'"{name}" is not the name of a variable')
+        return value
 
 
 class TelemetrySettings(Model):

@@ -18,6 +18,7 @@ EdgeagentError                 exit 1
 │   ├── ModelHostDied          the process that ran the model ended in the middle of a turn
 │   ├── NotEnoughMemory        it would not fit; it may later
 │   └── PromptTooLong          the conversation does not fit
+├── McpError                   exit 1: an MCP server cannot be started, or is trusted no more
 ├── SandboxError               exit 1: a command cannot be confined as it must be, so it does not run
 └── ToolError                  a tool call failed; becomes a result that the model sees
 """
@@ -147,6 +148,10 @@ class ModelHostDied(ModelError):
 
 class PromptTooLong(ModelError):
     code = "prompt_too_long"
+
+
+class McpError(EdgeagentError):
+    code = "mcp"
 
 
 class SandboxError(EdgeagentError):

@@ -53,6 +53,11 @@ class Home:
         return tuple(sorted(self.database.parent.glob(f"{self.database.name}.damaged-*")))
 
     @property
+    def mcp(self) -> Path:
+        """What MCP servers were when they were trusted, a file for each."""
+        return self.database.with_name("mcp")
+
+    @property
     def secrets_file(self) -> Path:
         """The encrypted file, where the settings want one."""
         return self.database.with_name("secrets.enc")
@@ -78,7 +83,7 @@ class Home:
         """Everything here that an agent must never be granted."""
         beside = tuple(self.database.with_name(self.database.name + suffix) for suffix in _BESIDE_DATABASE)
         beside += self.damaged_databases()
-        folders = (self.agents, self.skills, self.models, self.cache, self.run, self.trash)
+        folders = (self.agents, self.skills, self.models, self.cache, self.run, self.trash, self.mcp)
         secrets = (self.api_token, self.secrets_file, self.secrets_key, self.secret_names)
         return (self.config_file, self.database, *beside, self.daemon_lock, *secrets, *folders)
 

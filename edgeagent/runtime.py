@@ -23,6 +23,10 @@ from edgeagent.bundled import bundled
 from edgeagent.config import Config, load_config
 from edgeagent.errors import EdgeagentError, NotFound, UsageError
 from edgeagent.home import Home, home_from_environment
+from edgeagent.mcp.pins import Pins
+from edgeagent.mcp.places import Finder
+from edgeagent.mcp.servers import Servers
+from edgeagent.mcp.tools import mcp_tools
 from edgeagent.model.catalog import Catalog, CatalogEntry
 from edgeagent.models import Models
 from edgeagent.redaction import Redactor
@@ -84,11 +88,23 @@ class Runtime:
         self.redactor = Redactor()
         self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
         self.skills = SkillLibrary(bundled("skills"), self.home.skills)
+        self.mcp = Servers(
+            lambda: self.config.mcp,
+            Finder(self.home.user, self.environ.get("PATH", os.defpath), self.home.state(), self.home.cache / "mcp"),
+            Pins(self.home.mcp),
+            lambda: self.sandbox.require(),
+            utc_now,
+        )
 
     @cached_property
     def sandbox(self) -> OpenedSandbox:
         """Where skills run, proved the first time that it is asked for."""
         return open_sandbox(self.home.state(), self.home.cache / "scratch", self.config.sandbox.minimum)
+
+    def close(self) -> None:
+        """Ends the processes of models and servers."""
+        self.models.close()
+        self.mcp.close()
 
     def reload_config(self) -> None:
         """Reads the settings again. Raises ConfigError; then those before stay."""
@@ -117,13 +133,16 @@ class Runtime:
         return (*self.toolbox.names(), *dict.fromkeys([*of_skills, LOAD_SKILL, RUN_SKILL_SCRIPT]))
 
     def toolbox_of(self, agent: Agent) -> Toolbox:
-        """The tools that exist for an agent: the built-in ones that its file names, and all of its skills.
+        """The tools that exist for an agent: the built-in ones that its file names, and all of its skills
+        and MCP servers. A server that was never started is started.
 
-        Raises NotFound for a skill that is not installed, SkillError for two tools of one name.
+        Raises NotFound for a skill or server that is not there, SkillError for two tools of one name, McpError for a
+        server that cannot be used.
         """
         skills = [self.skills.find(name) for name in agent.skills]
         own = self.toolbox.limited_to([name for name in agent.tools if name in self.toolbox.names()])
-        return own.joined(skill_tools(skills, self.skills.find, lambda: self.sandbox.require()))
+        of_skills = skill_tools(skills, self.skills.find, lambda: self.sandbox.require())
+        return own.joined([*of_skills, *mcp_tools(agent, self.mcp, self.home.user)])
 
     def _disabled(self) -> frozenset[str]:
         try:
@@ -237,7 +256,7 @@ class Runtime:
         try:
             worker.execute(run, agent, stop, ask=ask, dry_run=store.terms(run_id).dry_run, on_step=on_step)
         finally:
-            self.models.close()
+            self.close()
         return store.run(run_id)
 
 

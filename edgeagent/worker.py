@@ -242,7 +242,7 @@ class Worker:
             event=Event(run.agent, run.trigger, run.trigger_id, run.id, run.event),
             model=model,
             toolbox=self.toolbox(agent),
-            context=lambda n: self._context(run.id, agent, n),
+            context=lambda n: self._context(run.id, agent, n, stop),
             policy=policy_of(agent, self.home_dir),
             record=journal,
             stop=stop,
@@ -272,7 +272,7 @@ class Worker:
         used = self.store.tool_calls_since(agent.name, self.clock() - timedelta(hours=1))
         return used < agent.limits.actions_per_hour
 
-    def _context(self, run_id: str, agent: Agent, n: int) -> ToolContext:
+    def _context(self, run_id: str, agent: Agent, n: int, stop: threading.Event) -> ToolContext:
         return ToolContext(
             home_dir=self.home_dir,
             read_roots=agent.read_roots(self.home_dir),
@@ -288,6 +288,7 @@ class Worker:
             secrets={tool: frozenset(names) for tool, names in agent.grants.secrets.items()},
             secret=lambda tool, name: self._secret(agent, tool, name),
             redact=self.redactor.text,
+            stopped=stop.is_set,
         )
 
     def _secret(self, agent: Agent, tool: str, name: str) -> str:

@@ -232,7 +232,7 @@ def test_a_call_that_was_begun_before_a_crash_is_done_exactly_once(world: World,
     run = world.store.claim_run(run_id, worker.owner, world.clock())
     assert run
     call = world.move(path)
-    context = worker._context(run_id, agent, 2)
+    context = worker._context(run_id, agent, 2, threading.Event())
     plan = next(tool for tool in builtin_tools() if tool.spec.name == "move_file").plan(call.arguments, context)
     world.store.record_step(run_id, Step(1, "chat", "scripted", {}, "", "ok", calls=(call,)))
     world.store.record_step_started(run_id, 2, "tool", call.name, call.arguments, plan.as_json())

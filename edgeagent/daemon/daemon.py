@@ -72,7 +72,7 @@ class Daemon:
             try:
                 self._serve()
             finally:
-                self._runtime.models.close()
+                self._runtime.close()
                 self.store.close()
                 logging.getLogger(LOGGER).removeHandler(file)
 

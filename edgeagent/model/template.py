@@ -60,13 +60,13 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
     ) -> list[tuple[str, bool]]:
         """The prompt as pieces `(text, is_literal)`; literal pieces must be tokenized without special tokens."""
-        marks = _Marks(self._special, messages)
+        marks = _Marks(self._special, messages, tools)
         shown = as_template_takes(messages, tools, habits, marks.hide)
-        functions = functions_of(tools) if habits.shows_tools else []
+        functions = marks.hide(functions_of(tools)) if habits.shows_tools else []
         try:
             text = self.render_data(shown, functions, add_generation_prompt=add_generation_prompt)
         except ModelError:
-            simple = simple_functions(tools) if functions else functions
+            simple = marks.hide(simple_functions(tools)) if functions else functions
             if simple == functions:
                 raise
             text = self.render_data(shown, simple, add_generation_prompt=add_generation_prompt)
@@ -87,9 +87,10 @@ class ChatTemplate:
 class _Marks:
     """Stands private-use characters in for special-token texts while a template runs."""
 
-    def __init__(self, special: re.Pattern[str] | None, messages: Sequence[Message]) -> None:
+    def __init__(self, special: re.Pattern[str] | None, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
         self._special = special
-        used = set(json.dumps([asdict(message) for message in messages], ensure_ascii=False))
+        parts = [asdict(message) for message in messages] + [asdict(tool) for tool in tools]
+        used = set(json.dumps(parts, ensure_ascii=False))
         self._free = (chr(code) for code in range(0xF0000, 0xFFFFD) if chr(code) not in used)
         self._mark_of: dict[str, str] = {}
 

@@ -104,6 +104,7 @@ def environment(command: Command, scratch: str, given: Given, proxy_port: int) -
     """All that a confined process finds in its environment; secrets become files that it is given."""
     own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8"}
     own |= command.environment
+    own |= command.secret_environment
     if command.idempotency_key:
         own[IDEMPOTENCY_KEY] = command.idempotency_key
     if command.hosts:

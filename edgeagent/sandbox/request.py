@@ -70,6 +70,8 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By name; each is given as an open file that NAME_FILE in the environment names."""
+    secret_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that hold secrets themselves, for programs that take them in no other way."""
     stdin: bytes = field(default=b"", repr=False)
     limits: Limits = Limits()
     idempotency_key: str = ""
@@ -77,9 +79,9 @@ class Command:
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0]:
             raise SandboxError("no program is named", "name one in `run`")
-        if any("\0" in part for part in (*self.argv, *self.environment.values(), self.idempotency_key)):
+        if any("\0" in part for part in self._texts()):
             raise SandboxError("an argument holds a NUL character", "mend the arguments")
-        for name in (*self.environment, *self.secrets):
+        for name in (*self.environment, *self.secret_environment, *self.secrets):
             if not _VARIABLE.fullmatch(name) or _LOADERS.fullmatch(name):
                 raise SandboxError(f"{name!r} cannot be set in the environment of a skill", "choose another name")
         for host in self.hosts:
@@ -90,6 +92,10 @@ class Command:
         for path in (self.folder, *self.reads, *self.writes):
             if not path.is_absolute() or ".." in path.parts:
                 raise SandboxError(f"{str(path)!r} is not a full path", "give the full path")
+
+    def _texts(self) -> tuple[str, ...]:
+        values = (*self.environment.values(), *self.secret_environment.values())
+        return (*self.argv, *values, self.idempotency_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class ToolContext:
     told every path that a call made, changed or took away, so it may be gone by then. `run_id` and `step` name the
     call for ever: a plan of the same two is the same call. `secrets` are the names that each tool may use, and `secret`
     gives the value of one to the tool of that name; `redact` takes the values out of a text, which must happen before
-    it is cut.
+    it is cut. `stopped` says whether the run is to end, for calls that take long.
     """
 
     home_dir: Path
@@ -66,6 +66,7 @@ class ToolContext:
     secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     secret: Callable[[str, str], str] = _no_secret
     redact: Callable[[str], str] = _as_it_is
+    stopped: Callable[[], bool] = lambda: False
 
     @property
     def key(self) -> str:
