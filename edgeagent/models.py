@@ -1,13 +1,13 @@
 """The models in use: which one an agent means, and which of them are loaded at a time.
 
 Each local model has a process of its own. When another one is to be loaded and the memory does not hold both, the one
-used longest ago goes first; one with turns in hand is waited for.
+used longest ago goes first; one with turns in hand is waited for. A model behind an endpoint takes no memory here.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 from edgeagent.agents import Agent
 from edgeagent.agents.agent import ModelTable
 from edgeagent.config import Config
-from edgeagent.errors import EdgeagentError, ModelCancelled, NotEnoughMemory, UsageError
-from edgeagent.model.catalog import Catalog, CatalogEntry
+from edgeagent.errors import EdgeagentError, ModelCancelled, NotEnoughMemory
+from edgeagent.model.catalog import Catalog, CatalogEntry, elsewhere
 from edgeagent.model.client import HostModel, HostOptions
+from edgeagent.model.endpoint import Address, EndpointModel, Server
 from edgeagent.model.memory import Need, available, check_fits
 from edgeagent.model.protocol import SAMPLING, Model, Sampling
 from edgeagent.model.script import ScriptModel, is_script
@@ -34,26 +35,52 @@ class Models:
     catalog: Catalog
     config: Config
     cache: Path
+    secret: Callable[[str], str] = str
     _known: dict[tuple[str, Path, HostOptions], HostModel] = field(default_factory=dict)
+    _elsewhere: dict[tuple[str, str, str, int], EndpointModel] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
     def entry(self, agent: Agent | None) -> CatalogEntry:
         """The model that the agent names, or the default one. Raises NotFound or UsageError."""
-        chosen = agent.model if agent and agent.model is not None else self.config.model.default
+        chosen = self._chosen(agent)
+        base = agent.path.parent if agent else None
         if isinstance(chosen, str):
-            return self.catalog.find(chosen, agent.path.parent if agent else None)
+            return self.catalog.find(chosen, base)
         if chosen.endpoint is not None:
-            raise UsageError("this version cannot use a model behind an endpoint", "name a local model instead")
-        return self.catalog.find(chosen.file or chosen.name or "", agent.path.parent if agent else None)
+            address = Address.parse(chosen.endpoint)
+            return elsewhere(address, chosen.name or address.place)
+        return self.catalog.find(chosen.file or chosen.name or "", base)
+
+    def _chosen(self, agent: Agent | None) -> str | ModelTable:
+        """What the agent or the settings say; an address is a table of nothing else."""
+        chosen = agent.model if agent and agent.model is not None else self.config.model.default
+        if isinstance(chosen, str) and chosen.startswith(("http://", "https://")):
+            Address.parse(chosen)
+            return ModelTable(endpoint=chosen)
+        return chosen
 
     def of(self, agent: Agent | None) -> Model:
         """The agent's model. Nothing is loaded yet."""
+        chosen = self._chosen(agent)
+        table = chosen if isinstance(chosen, ModelTable) else None
+        if table and table.endpoint is not None:
+            return self.behind(table)
         entry = self.entry(agent)
         if is_script(entry.path):
             return ScriptModel(entry.path)
-        table = agent.model if agent and not isinstance(agent.model, str | None) else None
         return self.of_entry(entry, table)
+
+    def behind(self, table: ModelTable) -> EndpointModel:
+        """The model of a server, as a table names it. Nothing is asked yet. Raises UsageError."""
+        endpoint = table.endpoint or ""
+        key = (endpoint, table.name or "", table.api_key or "", table.context or 0)
+        with self._lock:
+            if key not in self._elsewhere:
+                server = Server(Address.parse(endpoint), table.api_key or "", lambda name: self.secret(name))
+                self._elsewhere[key] = EndpointModel(server, table.name or "", table.context or 0)
+            self._elsewhere[key].sampling = self._sampling()
+            return self._elsewhere[key]
 
     def of_entry(self, entry: CatalogEntry, table: ModelTable | None = None) -> HostModel:
         """That model, with the settings of an agent's table where there is one."""

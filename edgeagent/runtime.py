@@ -84,7 +84,7 @@ class Runtime:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.models = Models(self.catalog, self.config, self.home.cache)
+        self.models = Models(self.catalog, self.config, self.home.cache, lambda name: self.secrets.secret(name))
         self.redactor = Redactor()
         self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
         self.skills = SkillLibrary(bundled("skills"), self.home.skills)

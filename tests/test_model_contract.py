@@ -6,13 +6,16 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import jsonschema
 import pytest
+from endpoint_world import PEERS, peer
 from tiny_models import ARCHITECTURES, CANNOT_ROLL_BACK, POCKET, make_model
 
-from edgeagent.errors import ModelCancelled
+from edgeagent.errors import ModelCancelled, ModelError
 from edgeagent.model.client import HostModel, HostOptions
+from edgeagent.model.endpoint import Address, EndpointModel, Server
 from edgeagent.model.protocol import ChatRequest, Model
 from edgeagent.model.scripted import ScriptedModel
 from edgeagent.prompt import opening_messages
@@ -27,6 +30,8 @@ OUTPUT = {
     "required": ["kind", "pages"],
     "additionalProperties": False,
 }
+PLAIN_OUTPUT = {**OUTPUT, "properties": {"kind": {"enum": ["bill", "letter"]}, "pages": {"type": "integer"}}}
+"""llama.cpp's servers do not hold an answer to bounds of numbers."""
 CALL = ToolCall("move_file", {"source": "/in/a.txt", "destination": "/out/a.txt"})
 
 
@@ -38,9 +43,12 @@ def script() -> ScriptedModel:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Model]]:
     """Models by their kind, each made once."""
     made: dict[str, Model] = {"scripted": script()}
+    servers = ExitStack()
 
     def get(kind: str) -> Model:
-        if kind not in made:
+        if kind in PEERS and kind not in made:
+            made[kind] = EndpointModel(Server(Address.parse(servers.enter_context(peer(kind)))))
+        elif kind not in made:
             folder = tmp_path_factory.mktemp(kind)
             layers = 6 if kind == "gemma3" else 2
             file = POCKET / "pocket.gguf" if kind == "pocket" else make_model(folder / "tiny.gguf", kind, layers=layers)
@@ -50,9 +58,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     yield get
     for model in made.values():
         model.close()
+    servers.close()
 
 
-@pytest.fixture(params=["scripted", *HOSTED])
+@pytest.fixture(params=["scripted", *HOSTED, *PEERS])
 def model(request: pytest.FixtureRequest, models: Callable[[str], Model]) -> Model:
     return models(request.param)
 
@@ -63,6 +72,12 @@ def hosted(request: pytest.FixtureRequest, models: Callable[[str], Model]) -> Ho
     found = models(request.param)
     assert isinstance(found, HostModel)
     return found
+
+
+@pytest.fixture(params=[*HOSTED, *PEERS])
+def generating(request: pytest.FixtureRequest, models: Callable[[str], Model]) -> Model:
+    """Those, and models behind servers."""
+    return models(request.param)
 
 
 def quiet(text: str) -> None:
@@ -101,29 +116,39 @@ def test_several_callers_each_get_their_own_answer(model: Model) -> None:
     assert len({id(result) for result in results}) == 6 and all(result.output_tokens for result in results)
 
 
-def test_what_streams_is_what_was_written(hosted: HostModel) -> None:
+def test_what_streams_is_what_was_written(generating: Model) -> None:
     pieces: list[str] = []
-    result = hosted.chat(request(tools=(), max_thinking_tokens=0, temperature=1.0), threading.Event(), pieces.append)
+    asked = request(tools=(), max_thinking_tokens=0, temperature=1.0)
+    result = generating.chat(asked, threading.Event(), pieces.append)
     assert result.text == "".join(pieces).strip() and result.text
 
 
-def test_whatever_the_weights_say_a_call_matches_its_schema(hosted: HostModel) -> None:
-    calls = 0
+def test_whatever_the_weights_say_a_call_matches_its_schema(generating: Model) -> None:
     for seed in range(12):
         asked = request(f"{seed}.txt", temperature=1.0, seed=seed, max_thinking_tokens=8, max_tokens=400, top_k=0)
-        result = hosted.chat(asked, threading.Event(), quiet)
-        if result.call:
-            calls += 1
-            jsonschema.validate(result.call.arguments, BUILTIN_SPECS[result.call.name].parameters)
+        call = called(generating, asked)
+        if call:
+            jsonschema.validate(call.arguments, BUILTIN_SPECS[call.name].parameters)
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
     asked = request(tools=(), output_schema=schema, max_thinking_tokens=0)
-    assert hosted.chat(asked, threading.Event(), quiet).text == "{}"
+    assert json.loads(generating.chat(asked, threading.Event(), quiet).text) == {}
 
 
-def test_whatever_the_weights_say_an_output_matches_its_schema(hosted: HostModel) -> None:
+def called(model: Model, asked: ChatRequest) -> ToolCall | None:
+    """The call. Where nothing holds the model to its schema, there may be none that is valid, which is an error."""
+    try:
+        return model.chat(asked, threading.Event(), quiet).call
+    except ModelError as error:
+        if isinstance(model, EndpointModel) and "not valid, twice" in error.message:
+            return None
+        raise
+
+
+def test_whatever_the_weights_say_an_output_matches_its_schema(generating: Model) -> None:
     for seed in range(6):
-        asked = request(output_schema=OUTPUT, tools=(), temperature=1.0, seed=seed, max_thinking_tokens=0)
-        jsonschema.validate(json.loads(hosted.chat(asked, threading.Event(), quiet).text), OUTPUT)
+        schema = OUTPUT if isinstance(generating, HostModel) else PLAIN_OUTPUT
+        asked = request(output_schema=schema, tools=(), temperature=1.0, seed=seed, max_thinking_tokens=0)
+        jsonschema.validate(json.loads(generating.chat(asked, threading.Event(), quiet).text), schema)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -90,7 +90,8 @@ def test_every_dependency_is_pinned_for_set_up(metadata: Message) -> None:
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     needed = {
-        line.split(";")[0].split(">")[0].split("<")[0].strip().lower() for line in metadata.get_all("Requires-Dist", [])
+        line.split(";")[0].split("[")[0].split(">")[0].split("<")[0].strip().lower()
+        for line in metadata.get_all("Requires-Dist", [])
     }
     assert needed <= pins
 

@@ -240,6 +240,19 @@ class Agent(Frontmatter):
     path: Path = Path()
     enabled: Flag = True
 
+    @property
+    def model_words(self) -> str | None:
+        """The model that it asks for; None: the default one."""
+        if isinstance(self.model, ModelTable):
+            return self.model.name or self.model.file or self.model.endpoint
+        return self.model
+
+    def secret_names(self) -> set[str]:
+        """The secrets that it uses: those of its grants, and the key of its model."""
+        granted = {name for names in self.grants.secrets.values() for name in names}
+        key = self.model.api_key if isinstance(self.model, ModelTable) else None
+        return granted | ({key} if key else set())
+
     def read_roots(self, home_dir: Path) -> tuple[Path, ...]:
         """What may be read, with `~` expanded and symlinks resolved. What may be written may be read."""
         return _roots((*self.grants.read, *self.grants.write), home_dir)

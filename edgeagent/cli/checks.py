@@ -133,12 +133,21 @@ def _check_models(app: App) -> Iterator[Finding]:
         except EdgeagentError as error:
             yield Finding("models", "fail", f"{agent.name}: {error.message}", error.hint)
             continue
-        chosen[entry.path] = entry
+        if entry.origin != "endpoint":
+            chosen[entry.path] = entry
     for entry in chosen.values():
         if entry.size is None:
             yield Finding("models", "fail", f"{entry.path} is not there", "edgeagent models list")
         else:
             yield Finding("models", "ok", f"{entry.name}, {size(entry.size)}, {entry.path}")
+
+
+def _check_endpoints(app: App) -> Iterator[Finding]:
+    """Asks each server that an agent's model is behind."""
+    from edgeagent.cli.elsewhere import check
+
+    for state, text, hint in check(app):
+        yield Finding("endpoints", state, text, hint)
 
 
 def _check_answer(app: App) -> Iterator[Finding]:
@@ -229,12 +238,7 @@ def _check_memory(app: App) -> Iterator[Finding]:
 def _check_secrets(app: App) -> Iterator[Finding]:
     """Where they are kept. A place that cannot be used is a fault only where an agent wants a secret."""
     runtime = app.runtime
-    wanted = {
-        name
-        for agent in runtime.load_agents().agents.values()
-        for names in agent.grants.secrets.values()
-        for name in names
-    }
+    wanted = {name for agent in runtime.load_agents().agents.values() for name in agent.secret_names()}
     missing = sorted(wanted - runtime.secrets.given.names().keys())
     try:
         told = runtime.secrets.about()
@@ -273,6 +277,7 @@ _CHECKS: tuple[tuple[str, Callable[[App], Iterator[Finding]]], ...] = (
     ("agents", _check_agents),
     ("folders", _check_folders),
     ("models", _check_models),
+    ("endpoints", _check_endpoints),
     ("answer", _check_answer),
     ("sandbox", _check_sandbox),
     ("inotify", _check_inotify),

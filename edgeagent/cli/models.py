@@ -16,6 +16,7 @@ from edgeagent.schema import Json
 
 if TYPE_CHECKING:
     from edgeagent.model.catalog import CatalogEntry
+    from edgeagent.model.endpoint import EndpointModel
     from edgeagent.model.header import Header
     from edgeagent.model.measure import Measured
 
@@ -34,8 +35,11 @@ def models() -> None:
 @json_option
 @pass_app
 def list_models(app: App, as_json: bool) -> None:
-    """What is here, and what `models pull` can bring."""
-    entries = sorted(app.runtime.catalog.entries(), key=lambda entry: not entry.is_here)
+    """What is here, what `models pull` can bring, and what agents use behind an endpoint."""
+    from edgeagent.cli.elsewhere import named_by_agents
+
+    here = sorted(app.runtime.catalog.entries(), key=lambda entry: not entry.is_here)
+    entries = [*here, *(one.entry for one in named_by_agents(app))]
     default = app.runtime.config.model.default
     if as_json:
         app.screen.json([_as_json(entry, default) for entry in entries])
@@ -52,7 +56,7 @@ def list_models(app: App, as_json: bool) -> None:
 
 
 def _row(entry: CatalogEntry, default: str) -> list[str]:
-    if entry.is_here:
+    if entry.is_here or entry.origin == "endpoint":
         shown = size(entry.size)
     else:
         shown = size(entry.about.get("size")) if entry.origin == "catalog" else "missing"
@@ -67,7 +71,7 @@ def _name(entry: CatalogEntry, default: str) -> str:
 def _as_json(entry: CatalogEntry, default: str) -> Json:
     return {
         "name": entry.name,
-        "path": str(entry.path),
+        "path": "" if entry.origin == "endpoint" else str(entry.path),
         "present": entry.is_here,
         "size": entry.size,
         "origin": entry.origin,
@@ -87,11 +91,20 @@ def show(app: App, name: str, as_json: bool) -> None:
     """One model: what its file says of itself, and what it needs. Loads nothing.
 
     MODEL is a name, hf:ORG/REPO/FILE.gguf, or a path to a .gguf file. Of one that is not here yet, the catalog tells.
+    Behind an endpoint (its address, or the name that an agent gives it) the server is asked which models it has.
     """
+    from edgeagent.cli import elsewhere
     from edgeagent.model.header import read_header
 
-    entry = app.runtime.catalog.lookup(name)
     settings = app.runtime.config.model
+    if behind := elsewhere.find(app, name):
+        told = elsewhere.facts(behind)
+        if as_json:
+            app.screen.json({**_as_json(behind.entry, settings.default), "facts": told})
+        else:
+            app.screen.pairs(elsewhere.fact_rows(behind, told))
+        return
+    entry = app.runtime.catalog.lookup(name)
     facts = _facts(app, entry, read_header(entry.path)) if entry.is_here or entry.origin != "catalog" else {}
     if as_json:
         app.screen.json({**_as_json(entry, settings.default), "facts": facts})
@@ -234,9 +247,14 @@ def remove(app: App, name: str, force: bool) -> None:
 def bench(app: App, name: str, tokens: int, within: float, as_json: bool) -> None:
     """Measure a model on this machine, and say how long an agent's prompt may be.
 
-    Nothing else should run meanwhile.
+    Nothing else should run meanwhile. Of a model behind an endpoint: how fast it answers from here.
     """
+    from edgeagent.cli import elsewhere
     from edgeagent.model.measure import measure
+
+    if behind := elsewhere.find(app, name):
+        _bench_endpoint(app, behind.model, tokens, as_json)
+        return
 
     entry = app.runtime.catalog.find(name)
     options = app.runtime.models.of_entry(entry).options
@@ -245,6 +263,26 @@ def bench(app: App, name: str, tokens: int, within: float, as_json: bool) -> Non
         app.screen.json(result.as_json())
     else:
         app.screen.pairs(_bench_rows(result))
+
+
+def _bench_endpoint(app: App, model: EndpointModel, tokens: int, as_json: bool) -> None:
+    from edgeagent.model.endpoint.measure import measure_endpoint
+
+    result = measure_endpoint(model, tokens=tokens, say=app.note)
+    if as_json:
+        app.screen.json(result.as_json())
+        return
+    told = f", {result.prompt_tokens:,} tokens, as the server says" if result.prompt_tokens else ""
+    again = f", {result.cached_tokens:,} of its tokens not read again" if result.cached_tokens else ""
+    app.screen.pairs(
+        [
+            ("model", result.name),
+            ("behind", result.endpoint),
+            ("decode", f"{result.decode_rate:.0f} tokens/s" if result.decode_rate else "it wrote too little to tell"),
+            ("first token", f"{seconds(result.first_token_cold)} with a prompt that is new{told}"),
+            ("again", f"{seconds(result.first_token_warm)} with the same beginning{again}"),
+        ]
+    )
 
 
 def _bench_rows(result: Measured) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """What `agents validate` finds beyond the file itself: schemas that no model can be held to, prompts that cannot fit.
 
 Each local model is asked once for all of its agents, in a process of its own that reads its vocabulary and template.
+A server is not asked: of an agent whose model is behind an endpoint only the schemas are looked at.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from edgeagent.agents import Agent
 from edgeagent.agents.frontmatter import read_document
-from edgeagent.errors import EdgeagentError, ModelError, Problem
+from edgeagent.errors import EdgeagentError, ModelError, Problem, UsageError
 from edgeagent.fields import Location
 from edgeagent.model.client import HostModel
+from edgeagent.model.endpoint import EndpointModel
+from edgeagent.model.endpoint.checking import schemas_fault
 from edgeagent.model.inspecting import Inspection, inspect, schema_fault
 from edgeagent.model.protocol import ChatRequest
 from edgeagent.runtime import Runtime
@@ -42,8 +45,14 @@ def check_agents(runtime: Runtime, agents: Mapping[str, Agent]) -> dict[str, Che
         except EdgeagentError as error:
             checked[file].problems.append(_problem(agent, file, ("skills",), error.message))
             continue
-        model = _model(runtime, agent)
-        if model is None:
+        try:
+            model = _model(runtime, agent)
+        except UsageError as error:
+            checked[file].problems.append(_problem(agent, file, ("model",), error.message))
+            continue
+        if isinstance(model, EndpointModel):
+            _note(checked[file], agent, file, ("tools",), schemas_fault(request.tools))
+        elif model is None:
             _note(checked[file], agent, file, ("tools",), schema_fault(request))
         else:
             by_model.setdefault((model.path, model.options.context), []).append((file, request))
@@ -57,12 +66,16 @@ def _request(runtime: Runtime, agent: Agent) -> ChatRequest:
     return ChatRequest(messages, runtime.toolbox_of(agent).specs(), agent.output)
 
 
-def _model(runtime: Runtime, agent: Agent) -> HostModel | None:
-    """The agent's model where it is a file that is there."""
+def _model(runtime: Runtime, agent: Agent) -> HostModel | EndpointModel | None:
+    """The agent's model where it is a file that is there, or behind an endpoint. UsageError where that is none."""
     try:
         model = runtime.models.of(agent)
+    except UsageError:
+        raise
     except EdgeagentError:
         return None  # the run will say what is wrong
+    if isinstance(model, EndpointModel):
+        return model
     return model if isinstance(model, HostModel) and model.path.is_file() else None
 
 

@@ -151,8 +151,4 @@ def trigger_words(trigger: Json) -> str:
 
 def model_of(agent: Agent, default: str) -> str:
     """The model that an agent asks for, in words."""
-    if agent.model is None:
-        return f"{default} (default)"
-    if isinstance(agent.model, str):
-        return agent.model
-    return agent.model.name or agent.model.file or agent.model.endpoint or default
+    return agent.model_words or f"{default} (default)"

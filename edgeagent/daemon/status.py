@@ -69,11 +69,7 @@ def agent_json(agent: Agent, default_model: str) -> Json:
         "description": agent.description,
         "path": str(agent.path),
         "triggers": [trigger.trigger for trigger in agent.triggers],
-        "model": agent.model
-        if isinstance(agent.model, str)
-        else default_model
-        if agent.model is None
-        else agent.model.name,
+        "model": agent.model_words or default_model,
         "enabled": agent.enabled,
     }
 

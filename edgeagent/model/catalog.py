@@ -49,7 +49,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One model that has a name. `origin`: bundled, pulled, added, path, or catalog (can be pulled).
+    """One model that has a name. `origin`: bundled, pulled, added, path, catalog (can be pulled), or endpoint: then
+    `source` is the address of a server, and there is no file.
 
     `about` is what the catalog says of it: parameters, size, memory, context, tool_calls.
     """
@@ -70,6 +71,11 @@ class CatalogEntry:
     def size(self) -> int | None:
         """Bytes on disk; None where the file is not there."""
         return self.path.stat().st_size if self.is_here else None
+
+
+def elsewhere(address: object, name: str) -> CatalogEntry:
+    """A model that a server has."""
+    return CatalogEntry(name, Path(), f"behind {address}", "", "endpoint", str(address))
 
 
 def parse_source(name: str) -> Source:

@@ -70,16 +70,16 @@ def measure(
             load = _load(model)
             tokens = _fitting(model, tokens)
             say(f"reading a prompt of about {tokens} tokens")
-            cold = _ask(model, _messages(model, tokens, 0))
+            cold = _ask(model, bench_messages(tokens, 0))
             memory = _resident(model)
-            warm = _ask(model, _messages(model, tokens, 1))
+            warm = _ask(model, bench_messages(tokens, 1))
             say("writing")
-            rate = _decode_rate(model, _messages(model, tokens, 2))
+            rate = _decode_rate(model, bench_messages(tokens, 2))
             memory = max(memory, _resident(model))
             say("again after a restart")
             model.close()
             _load(model)
-            stored = _ask(model, _messages(model, tokens, 3))
+            stored = _ask(model, bench_messages(tokens, 3))
             facts = model.facts()
         finally:
             model.close()
@@ -120,7 +120,7 @@ def _fitting(model: HostModel, tokens: int) -> int:
     return max(32, min(tokens, int(model.facts().get("context", tokens)) - 400))
 
 
-def _messages(model: HostModel, tokens: int, event: int) -> tuple[Message, ...]:
+def bench_messages(tokens: int, event: int) -> tuple[Message, ...]:
     """Instructions of about so many tokens, and an event that is another one for each number."""
     words = (_WORDS[(number * 7) % len(_WORDS)] for number in range(int(tokens * 0.8)))
     return (Message("system", " ".join(words)), Message("user", f"Letter {event}: dear Ann, see you on day {event}."))

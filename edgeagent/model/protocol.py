@@ -1,6 +1,7 @@
 """What a model is to the rest of the program: something that continues a conversation.
 
-Implementations: `ScriptedModel` (tests), `HostModel` (llama.cpp in a child process).
+Implementations: `ScriptedModel` (tests), `ScriptModel` (a file), `HostModel` (llama.cpp in a child process),
+`EndpointModel` (a server elsewhere).
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Model(Protocol):
         Raises:
             ModelCancelled: `stop` was set.
             PromptTooLong: the conversation has more tokens than the context or `max_prompt_tokens`.
-            ModelError: the model cannot be loaded, or its host died.
+            ModelError: the model cannot be loaded or reached, its host died, or what it wrote is no valid call.
+            NotFound, SecretError: the key of an endpoint is not to be had.
         """
 
     def close(self) -> None:
