@@ -1,7 +1,7 @@
 """Renders a model's own chat template, and keeps what came from outside from becoming control tokens.
 
-Owns the marking of special-token texts inside message contents. Does not tokenize and does not know any model by name;
-what a template is like is a `Habits`, learnt by `syntax.derive`.
+Owns the marking of special-token texts inside messages and tools. Does not tokenize, and does not know any model by
+name; what a template is like is a `Habits`, learnt by `syntax.derive`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ChatTemplate:
 
     Args:
         source: the Jinja text from the GGUF's metadata.
-        special: texts of the model's special tokens. Where one of them stands in a message's content it is text, and
-            `render` says so by splitting there.
+        special: texts of the model's special tokens. Where one of them stands in a message, or in what a tool says of
+            itself (name, description, schema), it is text, and `render` says so by splitting there.
         bos, eos: texts of those tokens, for templates that print them.
         in_own_process: this process may be ended where the template cannot be stopped otherwise.
     """
@@ -113,6 +113,11 @@ class _Marks:
     def split(self, rendered: str) -> list[tuple[str, bool]]:
         if not self._mark_of:
             return [(rendered, False)]
-        text_of = {mark: text for text, mark in self._mark_of.items()}
-        parts = re.split(f"([{''.join(text_of)}])", rendered)
+        text_of = {form: text for text, mark in self._mark_of.items() for form in _forms(mark)}
+        parts = re.split(f"({'|'.join(map(re.escape, text_of))})", rendered)
         return [(text_of.get(part, part), part in text_of) for part in parts if part]
+
+
+def _forms(mark: str) -> tuple[str, str, str]:
+    """A mark as it is, and as a template shows it that writes JSON in ASCII, or a list as Python does."""
+    return mark, json.dumps(mark)[1:-1], repr(mark)[1:-1]

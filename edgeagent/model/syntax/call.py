@@ -94,7 +94,7 @@ def _has_name(parts: Sequence[Piece]) -> bool:
 def _piece_rule(rules: Rules, piece: Piece, name: str) -> str:
     match piece:
         case Slot.NAME:
-            return rules.text(name)
+            return rules.data("", name)
         case Slot.ID:
             return rules.terminal("/call000[0-9]{2}/")
         case Slot.NUMBER:

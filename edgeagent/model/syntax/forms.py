@@ -109,7 +109,7 @@ class Parameters:
         return properties, required
 
     def _entry(self, rules: Rules, root: Json, key: str, schema: Any) -> str:
-        if key in ("", "{key}") or not key.isprintable():
+        if key in ("", "{key}") or not key.isprintable() or rules.has_special(key):
             raise SchemaError(f"{key!r} cannot be written as the name of a parameter")
         by_unit: dict[Unit, list[str]] = {}
         for single in Alternatives(root).of(schema):
@@ -140,7 +140,7 @@ class Parameters:
         if unit.style is None:
             if unit.tail(key) in str(value):
                 raise SchemaError(f"{value!r} contains what ends a parameter in this model's call syntax")
-            return unit, rules.text(str(value) + unit.tail(key))
+            return unit, rules.data("", str(value), unit.tail(key))
         return unit, f"{ValueRules(rules, unit.style, root).constant(value)} {rules.text(unit.tail(key))}"
 
     def unit(self, kind: str) -> Unit:

@@ -65,7 +65,7 @@ def as_template_takes(messages: Sequence[Message], tools: Sequence[ToolSpec], ha
     for message in messages:
         shown.append(_shown(message, habits, hide, calls))
         calls += len(message.calls)
-    _add_to_system(shown, _tool_text(tools, habits))
+    _add_to_system(shown, _tool_text(tools, habits, hide))
     if not habits.shows_system:
         _merge_system(shown)
     return shown
@@ -129,10 +129,10 @@ def _shown_result(message: Message, habits: Habits, hide: Hide, number: int) -> 
     return shown
 
 
-def _tool_text(tools: Sequence[ToolSpec], habits: Habits) -> str:
+def _tool_text(tools: Sequence[ToolSpec], habits: Habits, hide: Hide) -> str:
     if not tools:
         return ""
-    listed = "" if habits.shows_tools else "Tools:\n" + "\n".join(map(signature, tools))
+    listed = "" if habits.shows_tools else "Tools:\n" + "\n".join(hide(signature(tool)) for tool in tools)
     return "\n\n".join(filter(None, (listed, habits.instructions)))
 
 

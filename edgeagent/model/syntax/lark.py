@@ -60,6 +60,16 @@ class Rules:
         parts = [self._part(part) for part in self.split(text)]
         return " ".join(parts) or NOTHING
 
+    def data(self, before: str, value: str, after: str = "") -> str:
+        """What writes a value from outside between two texts of ours: a special-token text in it is text."""
+        ahead, behind = self.split(before), self.split(after)
+        if ahead and not self.is_special(ahead[-1]):
+            value = ahead.pop() + value
+        if behind and not self.is_special(behind[0]):
+            value += behind.pop(0)
+        parts = [*map(self._part, ahead), *([quoted(value)] if value else []), *map(self._part, behind)]
+        return " ".join(parts) or NOTHING
+
     def split(self, text: str) -> list[str]:
         """The text in pieces: special tokens, and what is between them."""
         parts = self._splitter.split(text) if self._splitter else [text]

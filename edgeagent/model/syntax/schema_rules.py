@@ -170,7 +170,7 @@ class ValueRules:
         if value is None or isinstance(value, bool):
             return quoted(style.word(value))
         if isinstance(value, str):
-            return self._rules.text(style.quotes[0] + self._escaped(value) + style.quotes[1])
+            return self._rules.data(style.quotes[0], self._escaped(value), style.quotes[1])
         if isinstance(value, int | float):
             return quoted(json.dumps(value))
         if isinstance(value, list):
@@ -229,8 +229,9 @@ class ValueRules:
 
     def _key(self, key: str) -> str:
         style = self._style
-        shown = style.quotes[0] + self._escaped(key) + style.quotes[1] if style.quotes_keys else key
-        return self._rules.text(shown + style.key_separator)
+        if not style.quotes_keys:
+            return self._rules.data("", key, style.key_separator)
+        return self._rules.data(style.quotes[0], self._escaped(key), style.quotes[1] + style.key_separator)
 
 
 def _inside(schema: Json, quote: str) -> str:
