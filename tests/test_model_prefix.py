@@ -173,6 +173,21 @@ def test_a_damaged_file_costs_only_the_time_to_read_the_prompt_again(tmp_path: P
     assert first.text == second.text == third.text and first.call == second.call == third.call
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_turn_is_the_same_whether_its_beginning_was_read_or_restored(tmp_path: Path, seed: int) -> None:
+    event = Event("", "file", "", "", {"name": f"{seed}.txt", "preview": "Dear Ann,\nthank you.\nBo"})
+    messages = tuple(opening_messages("Letters go to ~/Letters. " * 60, event))
+    asked = ChatRequest(messages, tuple(BUILTIN_SPECS.values()), temperature=1.0, seed=seed, max_tokens=60)
+    turns = []
+    for _ in range(2):
+        model = HostModel("pocket", POCKET / "pocket.gguf", HostOptions(threads=1, cache=str(tmp_path)))
+        turns.append(model.chat(asked, threading.Event(), lambda text: None))
+        model.close()
+    read, restored = turns
+    assert read.cached_tokens == 0 and restored.disk_tokens > 512, "longer than one batch"
+    assert (read.text, read.reasoning, read.call) == (restored.text, restored.reasoning, restored.call)
+
+
 def test_another_precision_has_a_state_of_its_own(tmp_path: Path) -> None:
     ask(tmp_path)
     assert ask(tmp_path, kv_type="q8_0").cached_tokens == 0

@@ -13,7 +13,8 @@ from edgeagent.bundled import bundled
 from edgeagent.errors import ModelError
 from edgeagent.model.limits import HARD_SIGNAL
 from edgeagent.model.template import ChatTemplate
-from edgeagent.schema import Message, ToolCall, ToolSpec
+from edgeagent.prompt import opening_messages
+from edgeagent.schema import Event, Message, ToolCall, ToolSpec
 from edgeagent.tools.specs import BUILTIN_SPECS
 
 PUBLIC = Path(os.environ.get("EDGEAGENT_CHAT_TEMPLATES", Path(__file__).parents[2] / "shared/data/chat-templates"))
@@ -51,6 +52,16 @@ def test_a_conversation_only_ever_grows_at_its_end() -> None:
         after = text_of(template.render(TALK[:count], tools, add_generation_prompt=False))
         assert after.startswith(before)
         before = after
+
+
+def test_nothing_before_the_event_is_of_the_event() -> None:
+    def opening(path: str) -> str:
+        event = Event("inbox", "file", "file-1", f"key of {path}", {"path": path, "name": path, "mtime": 1.5})
+        return text_of(pocket().render(opening_messages("File it.", event), (BUILTIN_SPECS["move_file"],)))
+
+    one, other = opening("/in/one"), opening("/in/other")
+    assert one != other
+    assert one.partition("event: file")[0] == other.partition("event: file")[0] != ""
 
 
 def test_special_token_texts_in_a_message_are_marked_as_text() -> None:
