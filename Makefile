@@ -7,7 +7,7 @@ SLOW := $(wildcard tests/test_*_kill.py tests/test_*_crash.py tests/test_trigger
 	tests/test_model_*.py tests/test_*daemon*.py tests/test_*demo*.py tests/test_cli*.py tests/test_package.py tests/test_bench.py \
 	tests/test_sandbox*.py) tests/attacks
 
-.PHONY: demo test check fix bench pocket clean
+.PHONY: demo test check fix bench pocket torture service-test clean
 
 demo:                                   ## set up, then file eight documents with the bundled model
 	@packaging/setup.sh
@@ -45,6 +45,10 @@ pocket:                                 ## train the bundled model again; takes 
 torture:                                ## the promises, SCALE=0.01 to 1, ONLY=1,3; prints violations in n
 	@packaging/setup.sh dev
 	PYTHONPATH=tests $(BIN)/python -m torture "$(or $(SCALE),0.01)" "$(ONLY)"
+
+service-test:                           ## the service under a real systemd, booted from Debian packages; as root
+	@packaging/setup.sh dev
+	@PYTHONPATH=tests $(BIN)/python -m service_machine
 
 clean:
 	rm -rf .venv .venv-pocket build dist models/pocket/build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ EdgeagentError                 exit 1
 ├── NotFound                   exit 5: no such agent, run, model ...
 ├── HomeError                  exit 1: the home cannot be used (not writable, another daemon, newer database)
 │   └── DamagedJournal         exit 1: the database is damaged, or is none
+├── ServiceError               exit 1: the service of systemd or launchd cannot be had, changed or asked
 ├── SecretError                exit 1: a secret cannot be read or kept
 ├── ModelError                 exit 1: the model cannot be loaded or its host died
 │   ├── InvalidModel           exit 2: a file that is no usable model
@@ -116,6 +117,10 @@ class HomeError(EdgeagentError):
 
 class DamagedJournal(HomeError):
     code = "damaged_journal"
+
+
+class ServiceError(EdgeagentError):
+    code = "service"
 
 
 class SecretError(EdgeagentError):

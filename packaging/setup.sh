@@ -43,6 +43,7 @@ missing_test_packages() {
     command -v openssl >/dev/null || printf 'openssl\n'
     command -v pdftotext >/dev/null || printf 'poppler-utils\n'
     /usr/bin/python3 -c 'import PIL' 2>/dev/null || printf 'python3-pil\n'
+    command -v systemd-analyze >/dev/null || printf 'systemd\n'
 }
 
 install_packages() {

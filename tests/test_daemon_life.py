@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -183,7 +184,9 @@ def test_systemd_is_told_of_start_reload_life_and_stop(place: Place) -> None:
         stamp = next(line for line in told if line.startswith("MONOTONIC_USEC="))
         assert abs(int(stamp.partition("=")[2]) / 1e6 - time.clock_gettime(time.CLOCK_MONOTONIC)) < 60
         process.send_signal(signal.SIGTERM)
-        until(receiver, "STOPPING=1")
+        told = until(receiver, "STOPPING=1")
+        told += receiver.recv(4096).decode().splitlines() if told[-1] == "STOPPING=1" else []
+        assert "EXTEND_TIMEOUT_USEC=20000000" in told  # stop_timeout is 10 s, and a margin
         assert process.wait(30) == 0
 
 
@@ -250,3 +253,23 @@ def _cpu(pid: int) -> float:
 def _written(pid: int) -> int:
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+
+
+def test_the_interval_of_full_scans_is_taken_from_changed_settings(place: Place) -> None:
+    """What a program writes through mmap makes no event of the kernel, so that only a scan finds it."""
+    place.config('[daemon]\nscan_interval = "1h"\n')
+    path = place.inbox / "mapped.txt"
+    path.write_bytes(b"old " * 100)
+    place.agent(
+        "inbox",
+        f'triggers: [{{trigger: file, path: "{place.inbox}", settle: 100ms, changes: [modified]}}]',
+        script=["Seen."],
+    )
+    with place.daemon(), path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[:4] = b"new "
+        mapped.flush()
+        time.sleep(3)
+        assert place.runs() == []
+        place.config('[daemon]\nscan_interval = "1s"\n')
+        wait_for(lambda: place.ended("inbox"))
+    assert place.runs()[0].event["change"] == "modified"

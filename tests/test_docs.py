@@ -103,7 +103,7 @@ def test_every_command_that_is_shown_exists_with_its_options(quoted: Quoted, wor
 
 @pytest.mark.parametrize(("quoted", "words"), list(commands("make")), ids=str)
 def test_every_target_that_is_shown_exists(quoted: Quoted, words: list[str]) -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert set(words) <= targets | {"make"}  # of "apt install ... make" nothing follows
 
 

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backup:backup", "Copy the journal to PATH, also while the daemon runs."),
     "approvals": ("approvals:approvals", "Calls that wait for a person's yes or no."),
     "secrets": ("secrets:secrets", "Passwords and tokens that tools may use: set, list, remove."),
+    "service": ("service:service", "Have the daemon started by systemd or launchd."),
     "doctor": ("doctor:doctor", "Check this installation, part by part."),
     "completion": ("completion:completion", "Print the script that completes commands in your shell."),
 }

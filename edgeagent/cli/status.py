@@ -78,7 +78,9 @@ def _show(app: App, found: Json) -> None:
     for problem in found["problems"]:
         screen.line(f"{screen.style('problem', 'red')}  {one_line(problem)}")
     if not found["running"]:
-        app.note("try: edgeagent daemon")
+        from edgeagent.service import how_to_start
+
+        app.note(f"try: {how_to_start(app.environ, found['home'])}")
 
 
 def _daemon_words(found: Json) -> str:

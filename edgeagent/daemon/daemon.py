@@ -43,6 +43,8 @@ log = logging.getLogger("edgeagent.daemon")
 LOOK_SECONDS = 0.5
 """How often the files are looked at. What is being written is read when it has been the same twice."""
 HOUSEKEEPING_SECONDS = 30.0
+STOP_MARGIN_SECONDS = 10.0
+"""What systemd allows beyond `stop_timeout` before it kills."""
 RELOAD_SECONDS = 10.0
 """How long who changes something waits to see it done."""
 
@@ -125,7 +127,7 @@ class Daemon:
         self._supervisor.ready()
         with announcer, Upkeep(self.store, lambda: self._runtime.config.journal, self._runtime.home.trash, utc_now):
             self._keep_house()
-        self._supervisor.stopping()
+        self._supervisor.stopping(self._runtime.config.daemon.stop_timeout + STOP_MARGIN_SECONDS)
         log.info("stopping")
         self._end_in_time()
         self._crew.stop()
@@ -202,6 +204,7 @@ class Daemon:
         settings = self._runtime.config
         self._workers.gate.look_again()
         self._workers.resize(settings.daemon.workers)
+        self._watching.scan_every(settings.daemon.scan_interval)
         self.store.set_synchronous(settings.journal.synchronous)
         self._listening.move(settings.api.listen)
 

@@ -32,8 +32,9 @@ class Supervisor:
     def ready(self) -> None:
         self._send("READY=1")
 
-    def stopping(self) -> None:
-        self._send("STOPPING=1")
+    def stopping(self, seconds: float) -> None:
+        """`seconds`: how long it may take, whatever the unit says."""
+        self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def reloading(self) -> None:
         """`ready` has to follow."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edgeagent.triggers.base import MonotonicClock
@@ -81,6 +81,12 @@ class Watching:
     def wake(self) -> None:
         """There is something to do earlier than was known. From any thread."""
         self._wake.set()
+
+    def scan_every(self, seconds: float) -> None:
+        """From now on; the next scan is no later than that."""
+        with self._turn:
+            self._pace = replace(self._pace, scan=seconds)
+            self._next_scan = min(self._next_scan, self.monotonic() + seconds)
 
     def add(self, watcher: Watcher, path: str, recursive: bool, poll: bool | None) -> None:
         """Watches first and lets the trigger list then, so that nothing falls in between."""
