@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -117,7 +118,7 @@ def main() -> int:
             restart(alice, root, tally)
             scenes.end(alice, tally)
             scenes.end(root, tally)
-        except AssertionError as error:
+        except (AssertionError, ValueError, subprocess.SubprocessError) as error:
             tally.check("the session went on to its end", False, str(error))
         finally:
             machine.off()
