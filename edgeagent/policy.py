@@ -7,7 +7,7 @@ tools make sure at the moment of use that they still mean the same place.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -73,7 +73,7 @@ def decide(
         if host not in policy.network:
             return Decision("deny", f"may not reach {host}")
     for name in secrets:
-        if name not in policy.secrets.get(spec.name, ()):
+        if name not in bound_secrets(policy.secrets, spec.name):
             return Decision("deny", f"may not use the secret {name}")
     if spec.name in policy.approve or (spec.name in _ASKS_UNLESS_NAMED and spec.name not in policy.named):
         return Decision("ask", f"{spec.name} always asks")
@@ -82,6 +82,12 @@ def decide(
     if policy.approval == "on-write" and acts(spec, writes, hosts) and spec.name not in _ASKS_NOBODY:
         return Decision("ask", f"{spec.name} changes something")
     return Decision("allow", "within the grants")
+
+
+def bound_secrets(secrets: Mapping[str, Collection[str]], tool: str) -> frozenset[str]:
+    """The names of the secrets that a tool may use: those bound to it, and to the MCP server that it is of."""
+    server, is_of_server, _ = tool.partition("/")
+    return frozenset((*secrets.get(tool, ()), *(secrets.get(server, ()) if is_of_server else ())))
 
 
 def is_within(path: Path, roots: Iterable[Path]) -> bool:

@@ -118,6 +118,7 @@ class Runtime:
             self.home.agents,
             known_tools=self.tool_names(),
             known_skills=self.skills.names(),
+            known_servers=self.mcp.names(),
             known_models=self.catalog.names(),
             home=self.home,
         )
@@ -158,6 +159,7 @@ class Runtime:
                 Path(name_or_path),
                 known_tools=self.tool_names(),
                 known_skills=self.skills.names(),
+                known_servers=self.mcp.names(),
                 known_models=self.catalog.names(),
                 home=self.home,
             )

@@ -22,7 +22,7 @@ from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, Mode
 from edgeagent.lookout import Lookout
 from edgeagent.loop import AgentLoop, Begun
 from edgeagent.model.protocol import Model
-from edgeagent.policy import policy_of
+from edgeagent.policy import bound_secrets, policy_of
 from edgeagent.redaction import Redactor
 from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
 from edgeagent.store import Store
@@ -293,7 +293,7 @@ class Worker:
 
     def _secret(self, agent: Agent, tool: str, name: str) -> str:
         """The value, fetched at this moment, for a tool that the agent's file binds it to."""
-        if name not in agent.grants.secrets.get(tool, ()):
+        if name not in bound_secrets(agent.grants.secrets, tool):
             raise Denied(f"{tool} may not use the secret {name}")
         return self.secret(name)
 

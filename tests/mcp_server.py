@@ -52,9 +52,10 @@ def tools() -> list[dict[str, Any]]:
                 "slow_pattern": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}},
                 "far": {"type": "object", "properties": {"text": {"$ref": "http://127.0.0.1:9/schema"}}},
                 "odd": {"type": "object", "properties": {"text": {"not": {}, "if": {}, "minLength": -1, "type": 5}}},
-                "list": {"type": "array"},
             }
             return [{**tool(name), "inputSchema": schema} for name, schema in given.items()]
+        case "list_for_arguments":
+            return [{**tool("echo"), "inputSchema": {"type": "array"}}]
         case "many":
             return [tool(f"tool_{number}") for number in range(3000)]
         case "too_many":

@@ -48,11 +48,15 @@ class Known:
     models: Collection[str] | None = None
     skills: Collection[str] | None = None
     home: Home | None = None
+    servers: Collection[str] | None = None
 
 
 def _known_tool(name: str, info: ValidationInfo) -> str:
     known: Known | None = info.context
-    if known is None or name in known.tools or _MCP_TOOL.fullmatch(name):
+    if known is None or name in known.tools:
+        return name
+    if _MCP_TOOL.fullmatch(name):
+        _known_server(name.partition("/")[0], info)
         return name
     near = did_you_mean(name, known.tools)
     raise ValueError(f'unknown tool "{name}"{near or "; see edgeagent tools list"}')
@@ -70,6 +74,21 @@ def _known_skill(name: str, info: ValidationInfo) -> str:
         return _word(name)
     near = did_you_mean(name, known.skills)
     raise ValueError(f'unknown skill "{name}"{near or "; see edgeagent skills list"}')
+
+
+def _known_server(name: str, info: ValidationInfo) -> str:
+    known: Known | None = info.context
+    if known is None or known.servers is None or name in known.servers:
+        return _word(name)
+    near = did_you_mean(name, known.servers)
+    raise ValueError(f'unknown MCP server "{name}"{near or f"; config.toml has no [mcp.{name}]"}')
+
+
+def _holder(name: str, info: ValidationInfo) -> str:
+    """What a secret is bound to: a tool, or an MCP server with all of its tools."""
+    known: Known | None = info.context
+    is_server = known is not None and known.servers is not None and name in known.servers
+    return name if is_server else _known_tool(name, info)
 
 
 def _secret(name: str) -> str:
@@ -93,7 +112,8 @@ def _all_differ(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Template = Annotated[Words, AfterValidator(check_template)]
 ToolName = Annotated[Text, AfterValidator(_known_tool)]
-Name = Annotated[Text, AfterValidator(_word)]
+ServerName = Annotated[Text, AfterValidator(_known_server)]
+Holder = Annotated[Text, AfterValidator(_holder)]
 SkillName = Annotated[Text, AfterValidator(_known_skill)]
 GrantPath = Annotated[Text, AfterValidator(check_grant)]
 Host = Annotated[Text, AfterValidator(check_host)]
@@ -143,7 +163,7 @@ class Grants(Model):
     read: tuple[GrantPath, ...] = ()
     write: tuple[GrantPath, ...] = ()
     network: tuple[Host, ...] = ()
-    secrets: dict[ToolName, tuple[Secret, ...]] = Field(default_factory=dict)
+    secrets: dict[Holder, tuple[Secret, ...]] = Field(default_factory=dict)
 
 
 class Limits(Model):
@@ -219,7 +239,7 @@ class Frontmatter(Model):
     triggers: Annotated[tuple[Trigger, ...], BeforeValidator(with_ids), AfterValidator(check_ids_differ)] = ()
     tools: Annotated[tuple[ToolName, ...], AfterValidator(_all_differ)] = ()
     skills: Annotated[tuple[SkillName, ...], AfterValidator(_all_differ)] = ()
-    mcp: Annotated[tuple[Name, ...], AfterValidator(_all_differ)] = ()
+    mcp: Annotated[tuple[ServerName, ...], AfterValidator(_all_differ)] = ()
     grants: Grants = Grants()
     approval: Literal["never", "on-write", "always"] = "on-write"
     approve: Annotated[tuple[ToolName, ...], AfterValidator(_all_differ)] = ()

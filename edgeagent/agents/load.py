@@ -61,10 +61,11 @@ def parse_agent(
     known_tools: Collection[str],
     known_models: Collection[str] | None = None,
     known_skills: Collection[str] | None = None,
+    known_servers: Collection[str] | None = None,
     home: Home | None = None,
 ) -> Agent:
     """The agent in the bytes of a file. Raises AgentFileError with every fault, in the order of the lines."""
-    return _parse(path, text, Known(known_tools, known_models, known_skills, home))[0]
+    return _parse(path, text, Known(known_tools, known_models, known_skills, home, known_servers))[0]
 
 
 def load_agent(
@@ -73,12 +74,13 @@ def load_agent(
     known_tools: Collection[str],
     known_models: Collection[str] | None = None,
     known_skills: Collection[str] | None = None,
+    known_servers: Collection[str] | None = None,
     home: Home | None = None,
 ) -> Agent:
     """The agent in one file. Raises NotFound where there is none, AgentFileError where it cannot be used."""
     if not path.exists() and not path.is_symlink():
         raise NotFound(f"no such agent file: {path}", "edgeagent agents list")
-    return _parse(path, _read(path), Known(known_tools, known_models, known_skills, home))[0]
+    return _parse(path, _read(path), Known(known_tools, known_models, known_skills, home, known_servers))[0]
 
 
 def load_agents(
@@ -87,10 +89,11 @@ def load_agents(
     known_tools: Collection[str],
     known_models: Collection[str] | None = None,
     known_skills: Collection[str] | None = None,
+    known_servers: Collection[str] | None = None,
     home: Home | None = None,
 ) -> LoadedAgents:
     """Every `*.md` in a folder. A file that cannot be used does not hide the others; a missing folder has none."""
-    known = Known(known_tools, known_models, known_skills, home)
+    known = Known(known_tools, known_models, known_skills, home, known_servers)
     loaded = LoadedAgents()
     try:
         files = sorted(path for path in folder.glob("*.md") if not path.name.startswith("."))

@@ -72,6 +72,11 @@ class App:
 
         return open_runtime(self.environ)
 
+    def close(self) -> None:
+        """Ends what the command has started."""
+        if "runtime" in self.__dict__:
+            self.runtime.mcp.close()
+
     def journal(self) -> Store:
         """The journal for reading. Raises NotFound where nothing has run yet."""
         from edgeagent.store import open_read_only

@@ -195,6 +195,26 @@ def _check_sandbox(app: App) -> Iterator[Finding]:
         yield Finding("sandbox", "warn", f"no higher level: {why}", opened.hint)
 
 
+def _check_mcp(app: App) -> Iterator[Finding]:
+    """The servers of the settings, as they were when they were started last. Starts none."""
+    from importlib.util import find_spec
+
+    servers = app.runtime.mcp
+    if servers.names() and find_spec("mcp") is None:
+        yield Finding("mcp", "fail", "MCP servers need the package mcp", "pip install 'edgeagent[mcp]'")
+        return
+    for name in servers.names():
+        server = servers.find(name)
+        if server.state == "new":
+            yield Finding("mcp", "ok", f"{name} was not started yet: the first agent that names it does")
+        elif server.pin and server.state == "ready":
+            left_out = f"; {len(server.pin.listing.problems)} left out" if server.pin.listing.problems else ""
+            yield Finding("mcp", "ok", f"{name}: {len(server.pin.listing.tools)} tools{left_out}")
+        else:
+            state: Literal["warn", "fail"] = "fail" if server.state == "broken" else "warn"
+            yield Finding("mcp", state, f"{name}: {server.reason}", server.hint)
+
+
 def _check_inotify(app: App) -> Iterator[Finding]:
     if not MOST_WATCHES.exists():
         return  # not Linux
@@ -280,6 +300,7 @@ _CHECKS: tuple[tuple[str, Callable[[App], Iterator[Finding]]], ...] = (
     ("endpoints", _check_endpoints),
     ("answer", _check_answer),
     ("sandbox", _check_sandbox),
+    ("mcp", _check_mcp),
     ("inotify", _check_inotify),
     ("disk", _check_disk),
     ("memory", _check_memory),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from edgeagent.agents.risk import risk_of
 from edgeagent.cli.screen import Column, Screen
-from edgeagent.policy import AgentPolicy, decide, policy_of
+from edgeagent.mcp.tools import McpTool
+from edgeagent.policy import AgentPolicy, bound_secrets, decide, policy_of
 from edgeagent.schema import Json, ToolSpec
 from edgeagent.tools.base import Tool, Varying
 from edgeagent.tools.skill import RunSkillScript, SkillCall
@@ -27,7 +28,7 @@ ALWAYS, ON_CHANGE, NEVER = "always", "on change", "never"
 
 
 def explained(runtime: Runtime, agent: Agent) -> Json:
-    """The effective grant as JSON. Raises NotFound and SkillError where a skill of the agent cannot be used."""
+    """The effective grant as JSON. NotFound, SkillError, McpError where a skill or server cannot be used."""
     policy = policy_of(agent, runtime.home.user)
     risk = risk_of(agent)
     return {
@@ -37,7 +38,7 @@ def explained(runtime: Runtime, agent: Agent) -> Json:
         "paths": {"read": _shown(policy.read_roots), "write": _shown(policy.write_roots)},
         "hosts": sorted(policy.network),
         "secrets": {tool: sorted(names) for tool, names in policy.secrets.items()},
-        "tools": [_tool(tool, policy) for tool in runtime.toolbox_of(agent).tools()],
+        "tools": [_tool(tool, policy, runtime.home.user) for tool in runtime.toolbox_of(agent).tools()],
         "risk": {
             "reads": list(risk.reads),
             "outside": list(risk.outside),
@@ -77,8 +78,8 @@ def _row(tool: Json) -> list[str]:
     return [tool["name"], tool["asks"], *(", ".join(items) or "-" for items in lists)]
 
 
-def _tool(tool: Tool, policy: AgentPolicy) -> Json:
-    reads, writes, hosts = _reach(tool, policy)
+def _tool(tool: Tool, policy: AgentPolicy, home_dir: Path) -> Json:
+    reads, writes, hosts = _reach(tool, policy, home_dir)
     spec = tool.spec_of({}) if isinstance(tool, RunSkillScript) else tool.spec
     return {
         "name": spec.name,
@@ -109,13 +110,16 @@ def _calls(
         yield spec, granted, tuple(hosts)
 
 
-def _reach(tool: Tool, policy: AgentPolicy) -> tuple[list[str], list[str], list[str]]:
+def _reach(tool: Tool, policy: AgentPolicy, home_dir: Path) -> tuple[list[str], list[str], list[str]]:
     """What a tool can touch: its need, cut to the grant. Paths that come as arguments are any of the granted ones."""
     reads, writes = _shown((*policy.read_roots, *policy.write_roots)), _shown(policy.write_roots)
     if isinstance(tool, SkillCall):
         needs = tool.tool.needs
         hosts = [host for host in needs.network if host.lower() in policy.network]
         return (reads if needs.read or needs.write else []), (writes if needs.write else []), hosts
+    if isinstance(tool, McpTool):
+        reach = tool.reach(policy.read_roots, policy.write_roots, policy.network, home_dir)
+        return _shown((*reach.reads, *reach.writes)), _shown(reach.writes), list(reach.hosts)
     if isinstance(tool, RunSkillScript):
         return reads, writes, sorted(policy.network)
     name = tool.spec.name
@@ -125,7 +129,9 @@ def _reach(tool: Tool, policy: AgentPolicy) -> tuple[list[str], list[str], list[
 
 
 def _secrets(tool: Tool, policy: AgentPolicy) -> frozenset[str]:
-    granted = policy.secrets.get(tool.spec.name, frozenset())
+    granted = bound_secrets(policy.secrets, tool.spec.name)
+    if isinstance(tool, McpTool):
+        return granted & frozenset(tool.servers.find(tool.server).settings.secrets)
     return granted & frozenset(tool.tool.needs.secrets) if isinstance(tool, SkillCall) else granted
 
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agents": ("agents:agents", "The agents: list, show, write, check, switch."),
     "tools": ("tools:tools", "What agents can be allowed to do."),
     "skills": ("skills:skills", "Skills: folders with a SKILL.md that bring instructions and tools."),
+    "mcp": ("mcp:mcp", "MCP servers: what they offer, and whether they are trusted."),
     "models": ("models:models", "The models on this device, and those that can be brought here."),
     "backup": ("backup:backup", "Copy the journal to PATH, also while the daemon runs."),
     "approvals": ("approvals:approvals", "Calls that wait for a person's yes or no."),
@@ -104,6 +105,8 @@ def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str
     except Exception as error:  # the last door: a user gets words, and with -v the traceback
         hint = "" if app.verbose else "the same with -v; what it prints belongs in a bug report"
         return _tell(app, EdgeagentError(f"internal fault: {type(error).__name__}: {error}", hint))
+    finally:
+        app.close()
 
 
 def _tell(app: App, error: EdgeagentError) -> int:

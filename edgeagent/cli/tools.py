@@ -20,9 +20,14 @@ def tools() -> None:
 @json_option
 @pass_app
 def list_tools(app: App, agent: str | None, as_json: bool) -> None:
-    """The tools that agents can name, with their arguments."""
-    toolbox = app.runtime.toolbox_of(app.runtime.agent(agent)) if agent else app.runtime.toolbox
-    specs = toolbox.specs()
+    """The tools that agents can name, with their arguments.
+
+    Those of MCP servers are shown once a server has been started.
+    """
+    if agent:
+        specs = app.runtime.toolbox_of(app.runtime.agent(agent)).specs()
+    else:
+        specs = (*app.runtime.toolbox.specs(), *app.runtime.mcp.known_specs())
     if as_json:
         app.screen.json([_as_json(spec) for spec in specs])
     elif specs:
@@ -39,6 +44,7 @@ def _as_json(spec: ToolSpec) -> dict[str, object]:
         "description": spec.description,
         "input_schema": spec.parameters,
         "annotations": annotations,
+        "origin": spec.origin or "built in",
     }
 
 

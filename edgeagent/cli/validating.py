@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeagent.agents import Agent
 from edgeagent.agents.frontmatter import read_document
-from edgeagent.errors import EdgeagentError, ModelError, Problem, UsageError
+from edgeagent.errors import EdgeagentError, ModelError, Problem, SkillError, UsageError
 from edgeagent.fields import Location
 from edgeagent.model.client import HostModel
 from edgeagent.model.endpoint import EndpointModel
@@ -43,7 +43,8 @@ def check_agents(runtime: Runtime, agents: Mapping[str, Agent]) -> dict[str, Che
         try:
             request = _request(runtime, agent)
         except EdgeagentError as error:
-            checked[file].problems.append(_problem(agent, file, ("skills",), error.message))
+            place = ("skills",) if isinstance(error, SkillError) else ("mcp",) if agent.mcp else ("tools",)
+            checked[file].problems.append(_problem(agent, file, place, error.message))
             continue
         try:
             model = _model(runtime, agent)

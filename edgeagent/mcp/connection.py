@@ -23,7 +23,7 @@ import anyio
 import mcp_types as types
 from mcp.client.session import ClientRequestContext, ClientSession, IncomingMessage
 from mcp.shared.exceptions import MCPError
-from pydantic import FileUrl
+from pydantic import FileUrl, ValidationError
 
 import edgeagent
 from edgeagent.errors import McpError, ToolError
@@ -92,6 +92,7 @@ class Connection:
     _calls: int = 0
     _used: float = field(default_factory=time.monotonic)
     _is_over: bool = False
+    _is_closed: bool = False
     _has_changed: bool = False
 
     def open(self) -> Listing:
@@ -104,7 +105,7 @@ class Connection:
 
     @property
     def is_alive(self) -> bool:
-        return not self._is_over and not self._owner.done()
+        return not (self._is_over or self._is_closed or self._owner.done() or _has_ended(self.confined))
 
     def close(self) -> None:
         """Ends it; returns once everything that it started is gone."""
@@ -132,12 +133,10 @@ class Connection:
         wire = self._wire = Wire(self.confined)
         try:
             async with anyio.create_task_group() as group:
-                for serve in (wire.read, wire.read_errors, wire.write):
+                for serve in (self._read, wire.read_errors, wire.write):
                     group.start_soon(self._served, serve, group)
                 await self._session(wire)
                 group.cancel_scope.cancel()
-        except McpError as error:
-            self.fault = self.fault or error.message
         finally:
             self._is_over = True
             with anyio.CancelScope(shield=True):
@@ -155,22 +154,31 @@ class Connection:
             self.fault = self.fault or (error.strerror or str(error)).lower()
             group.cancel_scope.cancel()
 
+    async def _read(self) -> None:
+        await self._wire.read()
+        self._is_closed = True
+        self._wake.set()
+
     async def _session(self, wire: Wire) -> None:
+        async with ClientSession(
+            wire.incoming,
+            wire.outgoing,
+            list_roots_callback=self._roots,
+            message_handler=self._told,
+            client_info=types.Implementation(name="edgeagent", version=edgeagent.__version__),
+        ) as session:
+            await self._served_by(session)
+
+    async def _served_by(self, session: ClientSession) -> None:
+        """Nothing is raised: within a group of tasks it would come out as another exception."""
+        self._session_of = session
         try:
-            async with ClientSession(
-                wire.incoming,
-                wire.outgoing,
-                list_roots_callback=self._roots,
-                message_handler=self._told,
-                client_info=types.Implementation(name="edgeagent", version=edgeagent.__version__),
-            ) as session:
-                self._session_of = session
-                with anyio.fail_after(self.manner.start):
-                    await session.initialize()
-                    self.listed = await self._list(session)
-                self._used = time.monotonic()
-                self._ready.set_result(self.listed)
-                await self._keep_watch(session)
+            with anyio.fail_after(self.manner.start):
+                await session.initialize()
+                self.listed = await self._list(session)
+            self._used = time.monotonic()
+            self._ready.set_result(self.listed)
+            await self._keep_watch(session)
         except TimeoutError:
             self.fault = self.fault or f"it did not start within {self.manner.start:g} s"
         except (MCPError, ListFault, RuntimeError, ValueError) as error:
@@ -194,7 +202,7 @@ class Connection:
             if limit := self._limit():
                 self.fault = f"it used more {limit} than a server may"
                 return
-            if _has_ended(self.confined):
+            if self._is_closed or _has_ended(self.confined):
                 self.fault = self.fault or await self._why(None)
                 return
             if not self._calls and time.monotonic() - self._used > self.manner.idle:
@@ -225,7 +233,11 @@ class Connection:
             code = await asyncio.to_thread(self.confined.end)
             told = self._wire.last_words() or self._wire.rubbish
             return f"it ended with exit code {code}{f': {told}' if told else ''}"
-        return visible(str(error), 300)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            return visible(f"what it says is no MCP: {place}: {first['msg']}", 300)
+        return visible(str(error), 300) if error else "it closed its output"
 
     # --- the protocol -------------------------------------------------------------------------------------------
 

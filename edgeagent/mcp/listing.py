@@ -25,7 +25,7 @@ MOST_AT_ONCE = 128
 """Tools that an agent can have of one server without naming them."""
 _DESCRIPTION = 1_000
 _PROBLEMS = 20
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:/[A-Za-z0-9_.-]{1,64})?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})?", re.ASCII)
 
 
 class ListFault(Exception):

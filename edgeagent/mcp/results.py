@@ -45,8 +45,7 @@ def _block(block: Json) -> str:
         case "text":
             return str(block.get("text", ""))
         case "image" | "audio":
-            kind = visible(str(block.get("mimeType", "")), 60)
-            return f"[{block['type']} {kind}, {_size(block.get('data'))}, not shown]"
+            return f"[{block['type']} {_shown(block.get('mimeType'))}, {_size(block.get('data'))}, not shown]"
         case "resource_link":
             return f"[resource {_shown(block.get('uri'))} {_shown(block.get('name'))}]"
         case "resource":

@@ -23,7 +23,7 @@ from edgeagent.mcp.listing import Listing
 from edgeagent.mcp.pins import Pin, Pins
 from edgeagent.mcp.places import Finder, Places
 from edgeagent.sandbox import Command, Limits, Sandbox
-from edgeagent.schema import Json, format_time
+from edgeagent.schema import Json, ToolSpec, format_time
 from edgeagent.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -145,6 +145,12 @@ class Servers:
             hint = f"edgeagent mcp trust {name}"
             return Server(name, settings, "changed", places, pin, declared, files, told, hint)
         return found
+
+    def known_specs(self) -> list[ToolSpec]:
+        """The tools of all servers that are trusted; starts none."""
+        found = [self.find(name) for name in self.names()]
+        pins = [(one.name, one.pin) for one in found if one.state == "ready" and one.pin]
+        return [tool.spec(name) for name, pin in pins for tool in pin.listing.tools.values()]
 
     def listed(self, name: str, reach: Reach) -> Server:
         """The server with its tools: from what is known of it, or by starting it where it never was.

@@ -74,11 +74,14 @@ def _within(granted: Iterable[Path], wanted: tuple[str, ...] | None, home_dir: P
     return [place for place in dict.fromkeys(places) if place.exists()]
 
 
-def _listed(name: str, agent: Agent, servers: Servers, home_dir: Path) -> Server:
-    server = servers.find(name)
+def reach_for(server: Server, agent: Agent, home_dir: Path) -> Reach:
+    """What a server is given of an agent's grants, without secrets."""
     hosts = [host.lower() for host in agent.grants.network]
-    reach = reach_of(server, agent.name, agent.read_roots(home_dir), agent.write_roots(home_dir), hosts, home_dir)
-    return servers.listed(name, reach)
+    return reach_of(server, agent.name, agent.read_roots(home_dir), agent.write_roots(home_dir), hosts, home_dir)
+
+
+def _listed(name: str, agent: Agent, servers: Servers, home_dir: Path) -> Server:
+    return servers.listed(name, reach_for(servers.find(name), agent, home_dir))
 
 
 def _tools(server: Server) -> dict[str, ListedTool]:
@@ -103,7 +106,7 @@ class McpTool:
         if fault := schema_fault(arguments, self.tool.input_schema):
             raise ToolError(fault)
         server = self.servers.find(self.server).usable()
-        reach = reach_of(server, self.agent, context.read_roots, context.write_roots, context.network, context.home_dir)
+        reach = self.reach(context.read_roots, context.write_roots, context.network, context.home_dir)
         name = self.spec.name
         return Plan(
             tool=name,
@@ -114,6 +117,10 @@ class McpTool:
             hosts=reach.hosts,
             secrets=tuple(secret for secret in server.settings.secrets if context.may_use(name, secret)),
         )
+
+    def reach(self, reads: Iterable[Path], writes: Iterable[Path], hosts: Iterable[str], home_dir: Path) -> Reach:
+        """What its server is given of these grants."""
+        return reach_of(self.servers.find(self.server), self.agent, reads, writes, hosts, home_dir)
 
     def apply(self, plan: Plan, context: ToolContext) -> str:
         server = self.servers.find(self.server).usable()

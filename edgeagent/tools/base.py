@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeagent.errors import Denied, ToolError
-from edgeagent.policy import is_within
+from edgeagent.policy import bound_secrets, is_within
 from edgeagent.schema import Json, ToolSpec
 
 
@@ -80,7 +80,7 @@ class ToolContext:
         return all(is_within(path, (*self.read_roots, *self.write_roots)) for path in paths)
 
     def may_use(self, tool: str, secret: str) -> bool:
-        return secret in self.secrets.get(tool, ())
+        return secret in bound_secrets(self.secrets, tool)
 
     def may_write(self, *paths: Path) -> bool:
         return all(is_within(path, self.write_roots) for path in paths)
