@@ -90,10 +90,13 @@ class Runtime:
         self.skills = SkillLibrary(bundled("skills"), self.home.skills)
         self.mcp = Servers(
             lambda: self.config.mcp,
-            Finder(self.home.user, self.environ.get("PATH", os.defpath), self.home.state(), self.home.cache / "mcp"),
+            Finder(
+                self.home.user, self.environ.get("PATH", os.defpath), self.home.state(), self.home.cache / "mcp-start"
+            ),
             Pins(self.home.mcp),
             lambda: self.sandbox.require(),
             utc_now,
+            self.home.cache / "mcp-files.json",
         )
 
     @cached_property

@@ -22,7 +22,8 @@ fail() { say "error: $1"; say "try: $2"; exit 1; }
 fingerprint() {
     "$python" -c 'import sys; print(sys.version, sys.prefix)'
     pwd
-    cat pyproject.toml constraints.txt packaging/setup.sh packaging/llama-cpp.cmake
+    cat pyproject.toml constraints.txt packaging/setup.sh packaging/llama-cpp.cmake \
+        packaging/mcp-servers/package-lock.json
 }
 
 # What stands in packaging/debian-packages.txt and is not on this machine.
@@ -57,6 +58,14 @@ install_packages() {
         # The package starts a broker of its own; the tests start theirs.
         if [ -z "$had_broker" ]; then systemctl disable --quiet --now mosquitto 2>/dev/null || true; fi
     fi
+}
+
+# MCP servers that the tests run and that are written for node, which came with pip.
+install_servers() {
+    mkdir -p "$venv/mcp-servers"
+    cp packaging/mcp-servers/package.json packaging/mcp-servers/package-lock.json "$venv/mcp-servers"
+    PATH="$PWD/$venv/bin:$PATH" npm ci --prefix "$venv/mcp-servers" --ignore-scripts --no-audit --no-fund \
+        --loglevel error >&2
 }
 
 check_python() {
@@ -114,4 +123,5 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say "installing into $venv; the first time on a machine llama.cpp is compiled, which takes minutes"
 "$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".${extra:+[$extra]}"
+if [ "$extra" = dev ]; then install_servers; fi
 printf '%s\n' "$wanted" | tee "$venv/.ready" > "$stamp"

@@ -7,10 +7,13 @@ writes beside its sources (`__pycache__`) does not count.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from edgeagent.errors import McpError
 
@@ -20,10 +23,12 @@ _ASIDE = frozenset({".git", "__pycache__", ".cache"})
 
 
 class FileDigests:
-    """Remembers the digests of files as long as this process lives."""
+    """Remembers the digests of files, in `kept` also for the next process; that file may be deleted at any time."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, ...], str]] = {}
+    def __init__(self, kept: Path) -> None:
+        self._kept = kept
+        self._known: dict[str, list[Any]] | None = None
+        self._is_new = False
         self._whole: dict[tuple[Path, ...], tuple[float, str]] = {}
 
     def lately(self, places: tuple[Path, ...], seconds: float) -> str:
@@ -34,6 +39,7 @@ class FileDigests:
     def of(self, places: tuple[Path, ...]) -> str:
         """The digest of everything below these files and folders. McpError where that is too much."""
         whole = hashlib.sha256()
+        self._known = self._known if self._known is not None else _read(self._kept)
         count = size = 0
         for place in places:
             for path in _files(place):
@@ -42,22 +48,45 @@ class FileDigests:
                 if count > MOST_FILES or size > MOST_BYTES:
                     raise McpError(f"{place} holds too much to be a server's own", "name its `folder` in config.toml")
                 whole.update(f"{path}:{self._digest(path, found)}\n".encode("utf-8", "surrogateescape"))
+        if self._is_new:
+            _write(self._kept, self._known)
+            self._is_new = False
         self._whole[places] = (time.monotonic(), whole.hexdigest())
         return whole.hexdigest()
 
     def _digest(self, path: str, found: os.stat_result) -> str:
         if os.path.islink(path):
             return f"link to {os.readlink(path)}"
-        mark = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+        assert self._known is not None
+        mark = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
         known = self._known.get(path)
-        if known is None or known[0] != mark:
-            try:
-                with open(path, "rb") as file:
-                    known = (mark, hashlib.file_digest(file, "sha256").hexdigest())
-            except OSError as error:
-                known = (mark, f"cannot be read: {error.strerror}")
-            self._known[path] = known
-        return known[1]
+        if known is not None and known[:-1] == mark:
+            return str(known[-1])
+        try:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        self._known[path] = [*mark, digest]
+        self._is_new = True
+        return digest
+
+
+def _read(kept: Path) -> dict[str, list[Any]]:
+    try:
+        known = json.loads(kept.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {path: mark for path, mark in known.items() if isinstance(mark, list)} if isinstance(known, dict) else {}
+
+
+def _write(kept: Path, known: dict[str, list[Any]]) -> None:
+    """As well as it can be: what is not kept is read again."""
+    fresh = kept.with_name(f".{kept.name}.{os.getpid()}")
+    with suppress(OSError):
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(known), "utf-8")
+        os.replace(fresh, kept)
 
 
 def _files(place: Path) -> Iterator[str]:

@@ -95,6 +95,7 @@ class Servers:
     finder: finds a server's own files.
     pins: where it is kept what was trusted.
     sandbox: the sandbox of this machine; SandboxError where there is none.
+    kept: where digests of files are kept, to spare reading them again.
     """
 
     def __init__(
@@ -104,10 +105,11 @@ class Servers:
         pins: Pins,
         sandbox: Callable[[], Sandbox],
         clock: Callable[[], datetime],
+        kept: Path,
     ) -> None:
         self._settings, self._finder, self._sandbox, self._clock = settings, finder, sandbox, clock
         self.pins = pins
-        self._digests = FileDigests()
+        self._digests = FileDigests(kept)
         self._lock = threading.Lock()
         self._lines: dict[tuple[str, Reach], _Line] = {}
         self._hub: Hub | None = None
