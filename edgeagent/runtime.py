@@ -21,7 +21,7 @@ from edgeagent.approval import Approval
 from edgeagent.approver import Ask
 from edgeagent.bundled import bundled
 from edgeagent.config import Config, load_config
-from edgeagent.errors import EdgeagentError, NotFound, UsageError
+from edgeagent.errors import EdgeagentError, NotFound, SecretError, UsageError
 from edgeagent.home import Home, home_from_environment
 from edgeagent.mcp.pins import Pins
 from edgeagent.mcp.places import Finder
@@ -35,7 +35,9 @@ from edgeagent.schema import Event, Json, Run, Step, Terms
 from edgeagent.secrets import NO_BACKEND, EncryptedFile, GivenSecrets, Keyring, Place, SecretChain
 from edgeagent.skills import SkillLibrary
 from edgeagent.store import Opened, Store, open_checked, open_read_only, open_store
-from edgeagent.tools.skill import LOAD_SKILL, RUN_SKILL_SCRIPT, skill_tools
+from edgeagent.tools.skill import skill_tools
+from edgeagent.tools.skill_loading import LOAD_SKILL
+from edgeagent.tools.skill_script import RUN_SKILL_SCRIPT
 from edgeagent.tools.toolbox import Toolbox, builtin_tools
 from edgeagent.worker import Worker
 
@@ -87,7 +89,7 @@ class Runtime:
         self.models = Models(self.catalog, self.config, self.home.cache, lambda name: self.secrets.secret(name))
         self.redactor = Redactor()
         self.secrets = open_secrets(self.home, self.config, self.environ, self.redactor)
-        self.skills = SkillLibrary(bundled("skills"), self.home.skills)
+        self.skills = SkillLibrary(bundled("skills"), self.home.skills, self._secret_names)
         self.mcp = Servers(
             lambda: self.config.mcp,
             Finder(
@@ -98,6 +100,12 @@ class Runtime:
             utc_now,
             self.home.cache / "mcp-files.json",
         )
+
+    def _secret_names(self) -> frozenset[str]:
+        try:
+            return frozenset(one.name for one in self.secrets.stored())
+        except SecretError:
+            return frozenset(self.secrets.given.names())
 
     @cached_property
     def sandbox(self) -> OpenedSandbox:

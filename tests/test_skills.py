@@ -133,6 +133,7 @@ def test_typed_tools_come_from_the_announced_sidecar_only(tmp_path: Path) -> Non
         (("type: object", "type: array"), "type: object"),
         (("description: Says it louder.", "descripton: x"), 'did you mean "description"'),
         (("version: 1", "version: 2"), "version"),
+        (("required: [text]", "required: [txet]"), '"txet", which is not among its properties'),
         (("type: string", "type: strong"), "JSON Schema"),
     ],
 )
@@ -156,14 +157,124 @@ def test_an_argument_is_one_word_whatever_is_in_it(tmp_path: Path) -> None:
     assert tool.argv({"text": "a"})[2:] == ["--text", "a"]
 
 
-def test_drift_between_a_schema_and_a_script_is_found(tmp_path: Path) -> None:
-    folder = make_skill(tmp_path / "drifting", sidecar=SIDECAR)
-    (folder / "scripts" / "shout.py").write_text(
-        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--text')\n"
-        "p.add_argument('--volume', required=True)\np.parse_args()\n"
+def drifts(folder: Path, script: str, tool: str) -> list[str]:
+    """What drift is found between a script and a tool that is written as the rest of a tools.yaml."""
+    make_skill(folder, sidecar=f"version: 1\ntools:\n  - name: t\n    description: x\n{tool}")
+    (folder / "scripts" / "shout.py").write_text(script)
+    return [line.partition(": ")[2] for line in drift(read_skill(folder))]
+
+
+TWO = """\
+    run: [python3, scripts/shout.py, --text, "{text}", --times, "{times}"]
+    input_schema:
+      type: object
+      required: [text]
+      properties: {text: {type: string}, times: {type: integer}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("p.add_argument('--text'); p.add_argument('--times', type=int)", []),
+        ("p.add_argument('--text')", ["the option --times, which it does not take"]),
+        ("p.add_argument('--te'); p.add_argument('--times')", ["the option --text, which it does not take"]),
+        ("p.add_argument('--text'); p.add_argument('--times-of-day')", []),
+        ("p.add_argument('--text'); p.add_argument('--times', required=True)", ["times is not required"]),
+        ("p.add_argument('--text', type=int); p.add_argument('--times')", ["--text takes int, and text is string"]),
+        ("p.add_argument('--text', choices=['a']); p.add_argument('--times')", ["takes a alone", "no enum"]),
+        ("p.add_argument('--text', choices=sorted(KINDS)); p.add_argument('--times')", ["takes a, b alone"]),
+        ("p.add_argument('--text', action='store_true'); p.add_argument('--times')", ["takes no value"]),
+        (
+            "p.add_argument('--text'); p.add_argument('--times'); p.add_argument('--volume', required=True)",
+            ["needs the option --volume"],
+        ),
+        ("p.add_argument('--text'); p.add_argument('--times'); p.add_argument('file')", ["needs the argument file"]),
+        ("p.add_argument('--text'); p.add_argument('--times'); p.add_argument('file', nargs='?')", []),
+        ("p.add_argument('--text'); p.add_argument(*other)", []),
+        ("p.add_argument('--text'); p.parse_known_args()", []),
+        (
+            "s = p.add_subparsers(); a = s.add_parser('go'); a.add_argument('--text')",
+            ["it wants one of the commands go"],
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "place", ["{}", "def make(p):\n    {}\n    return p", "class A:\n  def make(self, p):\n    {}"]
+)
+def test_drift_between_a_schema_and_a_script_is_found(tmp_path: Path, script: str, told: list[str], place: str) -> None:
+    lines = "import argparse\nKINDS = {'a': 1, 'b': 2}\nother = ['--times']\np = argparse.ArgumentParser()\n"
+    found = drifts(tmp_path / "drifting", lines + place.format(script) + "\n", TWO)
+    assert found == [] if not told else all(any(part in line for line in found) for part in told), found
+
+
+def test_drift_is_found_of_places_switches_lists_and_commands(tmp_path: Path) -> None:
+    script = (
+        "import argparse\np = argparse.ArgumentParser()\ns = p.add_subparsers()\n"
+        "a = s.add_parser('add')\na.add_argument('files', nargs='+')\na.add_argument('--quick', action='store_true')\n"
+        "b = s.add_parser('drop')\nb.add_argument('--name', required=True)\n"
     )
+    good = (
+        '    run: [python3, scripts/shout.py, add, --quick, "{quick}", "{files}"]\n'
+        "    input_schema:\n      type: object\n"
+        "      required: [files]\n      properties: {files: {type: array}, quick: {type: boolean}}\n"
+    )
+    assert drifts(tmp_path / "a", script, good) == []
+    assert any("--name" in line for line in drifts(tmp_path / "b", script, good.replace("add,", "drop,")))
+    assert any("array" in line for line in drifts(tmp_path / "c", script.replace(", nargs='+'", ""), good))
+    unused = good.replace("quick: {type", "more: {type: string}, quick: {type")
+    assert any("more" in line and "never arrives" in line for line in drifts(tmp_path / "d", script, unused))
+
+
+def test_drift_is_found_in_a_module_beside_the_script_and_nothing_is_run(tmp_path: Path) -> None:
+    folder = make_skill(tmp_path / "split", sidecar=SIDECAR)
+    mark = tmp_path / "ran"
+    (folder / "scripts" / "shout.py").write_text(f"open({str(mark)!r}, 'w')\nfrom common import parser\n")
+    (folder / "scripts" / "common.py").write_text("import argparse\ndef parser(p):\n    p.add_argument('--loud')\n")
+    assert any("--text" in line for line in drift(read_skill(folder)))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("source", ["def (", "x" + "(" * 5000, "\0", "#" * 600_000])
+def test_a_script_that_is_no_python_is_one_line(tmp_path: Path, source: str) -> None:
+    folder = make_skill(tmp_path / "broken", sidecar=SIDECAR)
+    (folder / "scripts" / "shout.py").write_text(source)
+    (told,) = [line for line in drift(read_skill(folder)) if "Python" in line]
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "told"),
+    [
+        ("#!/bin/sh\necho ok\n", 0o644, "may not be executed: chmod +x"),
+        ("echo ok\n", 0o755, "does not say what runs it"),
+        ("#!/bin/sh\r\necho ok\r\n", 0o755, "carriage return"),
+        ("#!/no/such/program\n", 0o755, "/no/such/program, which is not on this machine"),
+        ("#!/bin/sh\necho ok\n", 0o755, ""),
+    ],
+)
+def test_a_script_that_cannot_be_started_is_found(tmp_path: Path, text: str, mode: int, told: str) -> None:
+    sidecar = SIDECAR.replace("[python3, scripts/shout.py, --text", "[scripts/tool, --text")
+    folder = make_skill(tmp_path / "direct")
+    (folder / "scripts" / "tool").write_text(text)
+    (folder / "scripts" / "tool").chmod(mode)
+    (folder / "SKILL.md").write_text(
+        "---\nname: direct\ndescription: x\nmetadata:\n  edgeagent-tools: tools.yaml\n---\nGo.\n"
+    )
+    (folder / "tools.yaml").write_text(sidecar)
     found = drift(read_skill(folder))
-    assert len(found) == 2 and "--times" in found[0] and "--volume" in found[1]
+    assert found == [] if not told else told in found[0]
+
+
+def test_validate_asks_the_reference_validator_and_strict_makes_it_count(tmp_path: Path) -> None:
+    world, folder = World(tmp_path), make_skill(tmp_path / "loud", "name: LOUD\ndescription: x\nauthor: me")
+    told = json.loads(world.run("skills", "validate", str(folder), "--json").stdout)
+    assert told["valid"] and any("must be lowercase" in line for line in told["reference"])
+    assert any("author" in line for line in told["reference"]) and any("LOUD" in line for line in told["warnings"])
+    strict = world.run("skills", "validate", str(folder), "--strict")
+    assert strict.returncode == 2 and "reference validator: " in strict.stdout
+    clean = world.run("skills", "validate", str(make_skill(tmp_path / "clean")), "--strict", "--json")
+    assert clean.returncode == 0 and json.loads(clean.stdout)["reference"] == []
 
 
 # --- pins -----------------------------------------------------------------------------------------------------------
@@ -181,7 +292,7 @@ def test_a_fingerprint_is_sha256_over_the_sorted_lines_of_path_and_digest(tmp_pa
 
 def test_a_skill_runs_only_when_trusted_and_unchanged(tmp_path: Path, library: SkillLibrary) -> None:
     with staged(str(make_skill(tmp_path / "mine")), tmp_path / "skills") as found:
-        library.install(found[0])
+        library.install(found.skills[0])
     assert library.find("mine").state == "untrusted"
     with pytest.raises(SkillError, match="nobody has trusted it"):
         library.find("mine").usable()
@@ -195,7 +306,7 @@ def test_a_skill_runs_only_when_trusted_and_unchanged(tmp_path: Path, library: S
 
 def test_a_file_that_is_added_revokes_trust_too(tmp_path: Path, library: SkillLibrary) -> None:
     with staged(str(make_skill(tmp_path / "mine")), tmp_path / "skills") as found:
-        library.install(found[0])
+        library.install(found.skills[0])
     library.trust("mine", NOW)
     (tmp_path / "skills" / "mine" / "sitecustomize.py").write_text("")
     assert library.find("mine").state == "changed"
@@ -203,7 +314,7 @@ def test_a_file_that_is_added_revokes_trust_too(tmp_path: Path, library: SkillLi
 
 def test_the_lock_says_what_was_trusted_and_from_where(tmp_path: Path, library: SkillLibrary) -> None:
     with staged(str(make_skill(tmp_path / "mine", sidecar=SIDECAR)), tmp_path / "skills") as found:
-        library.install(found[0])
+        library.install(found.skills[0])
     library.trust("mine", NOW, source="somewhere")
     pin = json.loads(library.lock.read_text())["skills"]["mine"]
     assert pin["source"] == "somewhere" and pin["requested"] == {"shout": {}}
@@ -217,9 +328,9 @@ def test_a_second_skill_of_a_name_needs_replace_and_bundled_ones_cannot_go(tmp_p
         library.remove("mine")
     for replace in (False, True):
         with staged(str(tmp_path / "bundled" / "mine"), tmp_path / "skills") as found:
-            library.install(found[0], replace=replace)
+            library.install(found.skills[0], replace=replace)
     with staged(str(tmp_path / "bundled" / "mine"), tmp_path / "skills") as found, pytest.raises(UsageError):
-        library.install(found[0])
+        library.install(found.skills[0])
     library.remove("mine")
     assert library.find("mine").origin == "bundled"
 
@@ -252,8 +363,8 @@ def pack(folder: Path, archive: Path) -> Path:
 def test_an_archive_gives_the_same_skill_as_its_folder(tmp_path: Path, name: str) -> None:
     folder = make_skill(tmp_path / "packed")
     with staged(str(pack(folder, tmp_path / name)), tmp_path / "skills") as found:
-        assert [skill.name for skill in found] == ["packed"]
-        assert fingerprint(found[0].folder) == fingerprint(folder)
+        assert [skill.name for skill in found.skills] == ["packed"]
+        assert fingerprint(found.skills[0].folder) == fingerprint(folder)
     assert os.listdir(tmp_path / "skills") == []
 
 
@@ -264,8 +375,8 @@ def test_a_git_repository_is_cloned_without_running_its_hooks(tmp_path: Path) ->
     subprocess.run([*git, "add", "-A"], check=True)
     subprocess.run([*git, "commit", "-qm", "a"], check=True)
     with staged(f"file://{repository}", tmp_path / "skills") as found:
-        assert [skill.name for skill in found] == ["cloned"]
-        assert not (found[0].folder / ".git").exists()
+        assert [skill.name for skill in found.skills] == ["cloned"]
+        assert not (found.skills[0].folder / ".git").exists()
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.git", "git://127.0.0.1:9/a", "ext::sh -c id.git"])
@@ -315,7 +426,7 @@ def test_a_zip_cannot_bring_a_link(tmp_path: Path) -> None:
 
 
 def test_an_archive_cannot_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeagent.skills.fetch.MAX_BYTES", 1_000_000)
+    monkeypatch.setattr("edgeagent.skills.unpack.MAX_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("skill/zeros", b"\0" * 5_000_000)
     with pytest.raises(SkillError, match="larger than 1 MB"), staged(str(tmp_path / "bomb.zip"), tmp_path / "skills"):
@@ -334,8 +445,8 @@ def test_a_link_in_a_folder_is_left_behind(tmp_path: Path) -> None:
     folder = make_skill(tmp_path / "linking")
     (folder / "scripts" / "secret").symlink_to("/etc/passwd")
     with staged(str(folder), tmp_path / "skills") as found:
-        assert "scripts/secret" not in skill_files(found[0].folder)
-        assert not (found[0].folder / "scripts" / "secret").exists()
+        assert "scripts/secret" not in skill_files(found.skills[0].folder)
+        assert not (found.skills[0].folder / "scripts" / "secret").exists()
 
 
 # --- what comes with edgeagent --------------------------------------------------------------------------------------

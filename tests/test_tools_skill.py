@@ -57,13 +57,15 @@ def runtime(tmp_path: Path) -> Runtime:
     return runtime
 
 
-def one_run(runtime: Runtime, tmp_path: Path, skills: str, *turns: ToolCall | str, more: str = "") -> Run:
+def one_run(
+    runtime: Runtime, tmp_path: Path, skills: str, *turns: ToolCall | str, more: str = "", secrets: str = "{}"
+) -> Run:
     """One run of an agent that has these skills and may read `shared`, by a model that follows a script."""
     (tmp_path / "shared").mkdir(exist_ok=True)
     file = tmp_path / "home" / "agents" / "tester.md"
     file.write_text(
         f"---\nname: tester\nskills: [{skills}]\napproval: never\n"
-        f"grants: {{read: ['{tmp_path}/shared']}}\n{more}---\nGo.\n"
+        f"grants: {{read: ['{tmp_path}/shared'], secrets: {secrets}}}\n{more}---\nGo.\n"
     )
     agent = runtime.agent("tester")
     model = ScriptedModel([*turns, "Done."])
@@ -84,7 +86,7 @@ def install(runtime: Runtime, folder: Path) -> None:
     from edgeagent.skills.fetch import staged
 
     with staged(str(folder), runtime.home.skills) as found:
-        runtime.skills.install(found[0])
+        runtime.skills.install(found.skills[0])
     runtime.skills.trust(folder.name, utc_now())
 
 

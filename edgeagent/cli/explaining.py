@@ -16,7 +16,8 @@ from edgeagent.mcp.tools import McpTool
 from edgeagent.policy import AgentPolicy, bound_secrets, decide, policy_of
 from edgeagent.schema import Json, ToolSpec
 from edgeagent.tools.base import Tool, Varying
-from edgeagent.tools.skill import RunSkillScript, SkillCall
+from edgeagent.tools.skill import SkillCall
+from edgeagent.tools.skill_script import RunSkillScript
 
 if TYPE_CHECKING:
     from edgeagent.agents import Agent

@@ -89,7 +89,12 @@ def add(app: App, source: str, replace: bool, yes: bool, as_json: bool) -> int:
     library = app.runtime.skills
     added: list[Installed] = []
     with staged(source, app.home.skills) as found:
-        for skill in found:
+        for problem in found.refused:
+            app.note(f"left out: {problem}")
+        library.check_free([skill.name for skill in found.skills], replace=replace)
+        for skill in found.skills:
+            if library.is_bundled(skill.name):
+                app.note(f"{skill.name} takes the place of the skill of that name that came with edgeagent")
             known = library.pin(skill.name)
             if not as_json:
                 app.screen.line(f"{skill.name}: {skill.description}")
@@ -103,7 +108,7 @@ def add(app: App, source: str, replace: bool, yes: bool, as_json: bool) -> int:
             added.append(library.find(skill.name))
     for one in added:
         if as_json:
-            app.screen.json(_as_json(one))
+            app.screen.json(_as_json(one), indent=2 if len(added) == 1 else None)
         else:
             app.screen.line(f"{one.name}: {one.state}")
             if one.hint:
@@ -144,12 +149,18 @@ def remove(app: App, name: str) -> None:
 
 @skills.command()
 @click.argument("target", metavar="PATH|SKILL")
+@click.option("--strict", is_flag=True, help="Warnings, and what the reference validator says, are faults too.")
 @json_option
 @pass_app
-def validate(app: App, target: str, as_json: bool) -> int:
-    """Check a skill folder: its files, its tools.yaml, and whether scripts take the arguments that it promises."""
+def validate(app: App, target: str, strict: bool, as_json: bool) -> int:
+    """Check a skill folder: its files, its tools.yaml, and whether scripts take the arguments that it promises.
+
+    Asks the reference validator of the Agent Skills specification as well, where it is installed (pip install
+    skills-ref).
+    """
     from edgeagent.skills import read_skill
     from edgeagent.skills.drift import drift
+    from edgeagent.skills.reference import reference_faults
 
     folder = Path(target).expanduser()
     if not folder.is_dir():
@@ -162,12 +173,17 @@ def validate(app: App, target: str, as_json: bool) -> int:
         problems = drift(skill)
     except SkillError as error:
         problems = error.message.splitlines()
+    reference = reference_faults(folder)
+    told = [*warnings, *(f"reference validator: {fault}" for fault in reference or ())]
+    if strict:
+        problems, warnings, told = [*problems, *told], [], []
     if as_json:
-        app.screen.json({"folder": str(folder), "valid": not problems, "problems": problems, "warnings": warnings})
+        found = {"folder": str(folder), "valid": not problems, "problems": problems, "warnings": warnings}
+        app.screen.json(found | {"reference": None if reference is None else list(reference)})
     else:
         for problem in problems:
             app.screen.line(problem)
-        for warning in warnings:
+        for warning in told:
             app.note(f"warning: {warning}")
         if not problems:
             app.screen.line(f"{folder}: valid")
@@ -187,7 +203,7 @@ def test(app: App, target: str, as_json: bool) -> int:
     found = library.look(folder) if folder.is_dir() else library.find(target)
     if found.skill is None:
         raise SkillError.of(f"skill {found.name} cannot be read: {found.reason}", found.hint)
-    missing = found.skill.requirements.missing()
+    missing = library.missing(found.skill)
     if missing:
         raise SkillError.of(f"skill {found.name} does not run: this machine lacks {', '.join(missing)}", found.hint)
     verdicts = list(run_tests(found, app.runtime.sandbox.require))

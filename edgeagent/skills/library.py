@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Literal
 
 from edgeagent.errors import NotFound, SkillError, UsageError
 from edgeagent.schema import format_time
-from edgeagent.skills.files import fingerprint
-from edgeagent.skills.lock import Pin, read_lock, write_lock
-from edgeagent.skills.manifest import MANIFEST, Skill, read_skill
+from edgeagent.skills.files import fingerprint, manifest_in
+from edgeagent.skills.lock import LOCK_NAME, Pin, read_lock, write_lock
+from edgeagent.skills.manifest import Skill, read_skill
 
 State = Literal["ready", "untrusted", "changed", "broken", "unmet"]
 
@@ -49,15 +49,17 @@ class SkillLibrary:
     Args:
         bundled: the folder of the skills that came with edgeagent.
         folder: where installed skills and skills.lock are.
+        secrets: the names of secrets that there are; asked where a skill requires one.
     """
 
-    def __init__(self, bundled: Path, folder: Path) -> None:
+    def __init__(self, bundled: Path, folder: Path, secrets: Callable[[], Collection[str]] = tuple) -> None:
         self._bundled = bundled
         self._folder = folder
+        self._secrets = secrets
 
     @property
     def lock(self) -> Path:
-        return self._folder / "skills.lock"
+        return self._folder / LOCK_NAME
 
     def names(self) -> list[str]:
         return sorted({path.name for root in (self._bundled, self._folder) for path in _folders(root)})
@@ -69,7 +71,7 @@ class SkillLibrary:
         """The skill of that name, in whatever state. NotFound where there is none."""
         if "/" not in name and name not in ("", ".", ".."):
             for root in (self._folder, self._bundled):
-                if (root / name / MANIFEST).is_file():
+                if manifest_in(root / name):
                     return self._look(name, root / name, is_bundled=root is self._bundled)
         raise NotFound(f"no skill named {name}", "edgeagent skills list")
 
@@ -95,24 +97,36 @@ class SkillLibrary:
                 return "untrusted", "nobody has trusted it yet", f"edgeagent skills trust {name}"
             if pin.fingerprint != digest:
                 return "changed", "its files have changed since it was trusted", f"edgeagent skills trust {name}"
-        missing = skill.requirements.missing()
+        missing = self.missing(skill)
         if missing:
-            return "unmet", f"this machine lacks {', '.join(missing)}", "install what it lacks"
+            return "unmet", f"this machine lacks {', '.join(missing)}", _hint(missing)
         return "ready", "", ""
+
+    def missing(self, skill: Skill) -> tuple[str, ...]:
+        """What this machine lacks of what a skill requires, in words."""
+        return skill.requirements.missing(self._secrets() if skill.requirements.env else ())
 
     # --- changing what is installed -------------------------------------------------------------------------------
 
+    def check_free(self, names: Iterable[str], *, replace: bool = False) -> None:
+        """UsageError where a skill of one of these names is installed already and is not to be replaced."""
+        for name in names:
+            if not replace and (self._folder / name).exists():
+                raise UsageError(
+                    f"a skill named {name} is installed already",
+                    f"edgeagent skills remove {name}, or add it again with --replace",
+                )
+
+    def is_bundled(self, name: str) -> bool:
+        return manifest_in(self._bundled / name) is not None
+
     def install(self, staged: Skill, *, replace: bool = False) -> None:
         """Takes a skill folder that was checked and staged on the same disk into the library. It is not trusted yet."""
-        target = self._folder / staged.name
-        if target.exists() and not replace:
-            raise UsageError(
-                f"a skill named {staged.name} is installed already",
-                f"edgeagent skills remove {staged.name}, or add it again with --replace",
-            )
+        self.check_free([staged.folder.name], replace=replace)
+        target = self._folder / staged.folder.name
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if target.exists():  # put aside whole and deleted with the staging folder: a kill destroys neither
-            os.replace(target, staged.folder.parent / f".replaced-{staged.name}")
+            os.replace(target, staged.folder.parent / f".replaced-{staged.folder.name}")
         os.replace(staged.folder, target)
 
     def trust(self, name: str, now: datetime, *, source: str = "") -> Installed:
@@ -158,6 +172,11 @@ def requests(skill: Skill) -> dict[str, dict[str, list[str]]]:
     return asked
 
 
+def _hint(missing: tuple[str, ...]) -> str:
+    secret = next((one.removeprefix("the secret ") for one in missing if one.startswith("the secret ")), "")
+    return f"edgeagent secrets set {secret}" if secret else "install what it lacks"
+
+
 def _folders(root: Path) -> Iterator[Path]:
     if root.is_dir():
-        yield from (path for path in root.iterdir() if (path / MANIFEST).is_file() and not path.name.startswith("."))
+        yield from (path for path in root.iterdir() if not path.name.startswith(".") and manifest_in(path))

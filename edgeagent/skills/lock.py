@@ -14,6 +14,8 @@ from typing import Any
 
 from edgeagent.errors import SkillError
 
+LOCK_NAME = "skills.lock"
+
 
 @dataclass(frozen=True, slots=True)
 class Pin:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class Requirements:
     config: tuple[str, ...] = ()
     python: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
+    always: bool = False
+    """Whether it works in part without the others, and only the system counts."""
 
     def missing(
         self,
@@ -39,24 +41,31 @@ class Requirements:
         has_module: Callable[[str], bool] = lambda name: has_module(name),
     ) -> tuple[str, ...]:
         """What this machine lacks, in words. `secrets` are the names of secrets that can be given as environment."""
-        found = [f"the program {name}" for name in self.bins if which(name) is None]
-        if self.any_bins and not any(which(name) for name in self.any_bins):
-            found.append(f"one of the programs {', '.join(self.any_bins)}")
-        found += [f"the secret {name}" for name in self.env if name not in secrets]
-        found += [f"the setting {name}" for name in self.config]
-        found += [f"the Python module {name}" for name in self.python if not has_module(name)]
+        found = []
+        if not self.always:
+            found = list(self._missing(secrets, which, has_module))
         if self.systems and not any(_SYSTEMS.get(name.lower(), name) == system for name in self.systems):
             found.append(f"another system ({', '.join(self.systems)})")
         return tuple(found)
+
+    def _missing(
+        self, secrets: Collection[str], which: Callable[[str], str | None], has_module: Callable[[str], bool]
+    ) -> Iterator[str]:
+        yield from (f"the program {name}" for name in self.bins if which(name) is None)
+        if self.any_bins and not any(which(name) for name in self.any_bins):
+            yield f"one of the programs {', '.join(self.any_bins)}"
+        yield from (f"the secret {name}" for name in self.env if name not in secrets)
+        yield from (f"the setting {name} of another program" for name in self.config)
+        yield from (f"the Python module {name}" for name in self.python if not has_module(name))
 
 
 def read_requirements(metadata: dict[str, Any]) -> Requirements:
     """The requirements in a skill's metadata; what is malformed counts as none."""
     for section in _SECTIONS:
-        table = _table(metadata.get(section))
+        table = table_of(metadata.get(section))
         if not table:
             continue
-        requires = _table(table.get("requires"))
+        requires = table_of(table.get("requires"))
         return Requirements(
             bins=_names(requires.get("bins")),
             any_bins=_names(requires.get("anyBins")),
@@ -64,6 +73,7 @@ def read_requirements(metadata: dict[str, Any]) -> Requirements:
             config=_names(requires.get("config")),
             python=_names(requires.get("python")),
             systems=_names(table.get("os")),
+            always=table.get("always") is True,
         )
     return Requirements()
 
@@ -76,7 +86,7 @@ def has_module(name: str) -> bool:
     return name.isidentifier() and any(any(root.glob(place)) for root in roots for place in places)
 
 
-def _table(value: Any) -> dict[str, Any]:
+def table_of(value: Any) -> dict[str, Any]:
     """A table, or one that was written as JSON inside a string, as older skills do."""
     if isinstance(value, str):
         try:

@@ -14,11 +14,13 @@ from typing import Annotated, Any, Literal, Self
 import jsonschema
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from edgeagent.agents.frontmatter import read_yaml
+from edgeagent.agents.frontmatter import MAX_BYTES, read_yaml
 from edgeagent.errors import Problem, SkillError
 from edgeagent.fields import Duration, Flag, Model, Text, Words, describe, not_empty
 from edgeagent.schema import Json
-from edgeagent.skills.files import open_inside
+from edgeagent.secrets.given import NAME as SECRET_NAME
+from edgeagent.skills.files import open_inside, read_head
+from edgeagent.words import did_you_mean
 
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -39,6 +41,18 @@ def _is_object_schema(value: Json) -> Json:
     return _is_schema(value)
 
 
+def _is_host(value: str) -> str:
+    if not re.fullmatch(r"[^\s/@]+:[0-9]{1,5}", value):
+        raise ValueError(f'"{value}" is no host:port, such as ntfy.sh:443')
+    return value
+
+
+def _is_secret(value: str) -> str:
+    if not SECRET_NAME.fullmatch(value):
+        raise ValueError(f'"{value}" is not the name of a secret, such as NTFY_TOKEN')
+    return value
+
+
 class Annotations(Model):
     """What a tool says of itself. It decides nothing about what the tool may do."""
 
@@ -52,8 +66,8 @@ class Needs(Model):
 
     read: tuple[Words, ...] = ()
     write: tuple[Words, ...] = ()
-    network: tuple[Words, ...] = ()
-    secrets: tuple[Words, ...] = ()
+    network: tuple[Annotated[Words, AfterValidator(_is_host)], ...] = ()
+    secrets: tuple[Annotated[Words, AfterValidator(_is_secret)], ...] = ()
 
 
 def _is_base64(value: str) -> str:
@@ -105,6 +119,14 @@ class SkillTool(Model):
             for slot in _SLOT.findall(part):
                 if slot not in known:
                     raise ValueError(f"run names {{{slot}}}, which input_schema does not have")
+        for name in self.input_schema.get("required", ()):
+            if name not in known:
+                raise ValueError(f'input_schema requires "{name}", which is not among its properties')
+        for kind, needs in (("read", self.needs.read), ("write", self.needs.write)):
+            for need in needs:
+                if need not in known and not need.startswith(("/", "~")):
+                    near = did_you_mean(need, known)
+                    raise ValueError(f'needs.{kind} names "{need}", which is neither an argument nor a full path{near}')
         if _SLOT.search(self.run[0]):
             raise ValueError("run must begin with a fixed program, not with an argument")
         if not 0 < self.timeout <= 3600:
@@ -117,6 +139,11 @@ class SkillTool(Model):
         first = 1 if self.run[0] in _INTERPRETERS and len(self.run) > 1 else 0
         candidate = self.run[first]
         return candidate if "/" in candidate and not candidate.startswith("/") else None
+
+    @property
+    def is_script(self) -> bool:
+        """Whether the program of `run` is a file of the skill itself, started without an interpreter."""
+        return self.script == self.run[0]
 
     def argv(self, arguments: Json) -> list[str]:
         """The command of one call. An option whose argument was not given falls away, with the word before it.
@@ -166,7 +193,7 @@ def read_sidecar(folder: Path, name: str) -> tuple[SkillTool, ...]:
     """The tools that a skill's sidecar declares. SkillError has every fault as FILE:LINE: message."""
     file = folder / name
     try:
-        raw = open_inside(folder, name).read_bytes()
+        raw = read_head(open_inside(folder, name), MAX_BYTES)
     except FileNotFoundError:
         raise SkillError([Problem(str(file), 1, "metadata names this file, and it is not there")]) from None
     document = read_yaml(raw)
@@ -182,8 +209,10 @@ def read_sidecar(folder: Path, name: str) -> tuple[SkillTool, ...]:
                 line = document.line_of(fault["loc"])
                 problems.append(Problem(str(file), line, f"{place}: {message}" if place else message))
     problems += [
-        Problem(str(file), 1, f"{tool.name}: {tool.script} is not in the skill")
-        for tool in tools
+        Problem(
+            str(file), document.line_of(("tools", number, "run")), f"{tool.name}: {tool.script} is not in the skill"
+        )
+        for number, tool in enumerate(tools)
         if tool.script is not None and not _is_there(folder, tool.script)
     ]
     if problems:

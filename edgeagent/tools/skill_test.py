@@ -15,7 +15,8 @@ from edgeagent.schema import Json
 from edgeagent.skills import Installed, SkillTool
 from edgeagent.skills.sidecar import SkillTest
 from edgeagent.tools.base import ToolContext
-from edgeagent.tools.skill import OpenSandbox, SkillCall
+from edgeagent.tools.skill import SkillCall
+from edgeagent.tools.skill_command import OpenSandbox
 
 _PLAIN = frozenset({"status", "output", "contains", "exists"})
 _LIMIT = 100_000

@@ -35,12 +35,20 @@ def opened(path: str) -> zipfile.ZipFile:
 
 
 def directory_size(file: IO) -> int:
-    """How large the archive says that its list of entries is; the classes of the library would read all of it."""
+    """The most that the archive may say that its list of entries is long; the library would read all of it.
+
+    Looks at whatever could be taken for the end of the archive, in the old form and the new one.
+    """
     file.seek(0, os.SEEK_END)
-    file.seek(max(0, file.tell() - 65_557))
+    file.seek(max(0, file.tell() - 65_700))
     end = file.read()
-    place = end.rfind(b"PK\5\6")
-    return struct.unpack("<L", end[place + 12 : place + 16])[0] if 0 <= place <= len(end) - 22 else 0
+    sizes = [0]
+    for mark, offset, form in ((b"PK\5\6", 12, "<L"), (b"PK\6\6", 40, "<Q")):
+        for found in re.finditer(re.escape(mark), end):
+            place = found.start() + offset
+            if place + struct.calcsize(form) <= len(end):
+                sizes.append(struct.unpack_from(form, end, place)[0])
+    return max(size for size in sizes if size != 0xFFFFFFFF)
 
 
 def fault(archive: zipfile.ZipFile) -> str:
