@@ -61,7 +61,10 @@ def _entries(folder: Path, aside: frozenset[str]) -> Iterator[tuple[str, int]]:
                 continue
             count += 1
             if count > MAX_FILES:
-                raise SkillError.of(f"{folder} has more than {MAX_FILES:,} files, too many for a skill")
+                raise SkillError.of(
+                    f"{folder} has more than {MAX_FILES:,} files, too many for a skill",
+                    "take out what is no part of it",
+                )
             path = Path(root, name)
             yield path.relative_to(folder).as_posix(), os.lstat(path).st_mode
 
@@ -132,7 +135,10 @@ def fingerprint(folder: Path) -> str:
         if stat.S_ISREG(mode):
             total += path.stat().st_size
             if total > MAX_BYTES:
-                raise SkillError.of(f"{folder} is larger than {MAX_BYTES // 1_000_000} MB, too large for a skill")
+                raise SkillError.of(
+                    f"{folder} is larger than {MAX_BYTES // 1_000_000} MB, too large for a skill",
+                    "take out what is no part of it",
+                )
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         elif stat.S_ISLNK(mode):
