@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import threading
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mcp_world import McpWorld
+from mcp_world import PYTHON, McpWorld
 
-from edgeagent.errors import McpError
+from edgeagent.config import McpServer
+from edgeagent.errors import AgentFileError, McpError
+from edgeagent.mcp.servers import Reach
+from edgeagent.sandbox.opening import candidates, choose
 from edgeagent.schema import ToolCall
 
 
@@ -398,7 +402,91 @@ def test_a_command_that_is_none_is_told_of(world: McpWorld, command: list[str], 
     assert told in str(world.run("Done.").error)
 
 
-def test_a_server_that_is_not_declared_is_told_of(world: McpWorld) -> None:
-    world.server("good", name="other")
+def test_a_server_that_is_not_declared_is_a_fault_of_the_agent(world: McpWorld) -> None:
+    world.server("good", name="plane")
     reload(world)
-    assert "no MCP server named plain" in str(world.run("Done.").error)
+    with pytest.raises(AgentFileError, match=r'tester.md:3: unknown MCP server "plain"; did you mean "plane"'):
+        world.run("Done.")
+
+
+# --- hosts, levels and stopping ---------------------------------------------------------------------------------------
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"answered")
+
+    def log_message(self, *told: object) -> None: ...
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    """A server of the machine itself, which must be granted by number."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_granted_host_is_reached_through_the_proxy_and_no_other(world: McpWorld, host: str) -> None:
+    serve(world, "good")
+    world.agent(grants=f"{{network: ['{host}']}}")
+    assert world.step("fetch", f"http://{host}/").result == "answered"
+    assert "403" in world.step("fetch", "http://127.0.0.1:9/").result
+    serve(world, "good", more="network = []")
+    assert "URLError" in world.step("fetch", f"http://{host}/").result
+
+
+def test_the_same_holds_at_the_level_reduced(world: McpWorld, host: str) -> None:
+    levels = candidates(world.runtime.home.state(), world.runtime.home.cache)
+    opened = choose(levels[1:], world.runtime.home.cache, "reduced")
+    assert opened.level == "reduced", opened.reasons
+    world.runtime.__dict__["sandbox"] = opened
+    (world.root / "secret.txt").write_text("secret")
+    world.server("leaves")
+    world.runtime.config = world.runtime.config.model_copy(
+        update={"mcp": {"plain": McpServer(command=(PYTHON, str(world.program), "leaves"))}}
+    )
+    assert world.step("write", str(world.shared / "b.txt")).result == "written"
+    assert "PermissionError" in world.step("read", str(world.root / "secret.txt")).result
+    assert "URLError" in world.step("fetch", f"http://{host}/").result
+    assert world.step().status == "ok"
+    world.runtime.close()
+    assert gone(world)
+    world.agent(grants=f"{{network: ['{host}']}}")
+    assert "needs the sandbox at level full" in world.step().result
+
+
+def test_a_start_can_be_stopped(world: McpWorld) -> None:
+    serve(world, "good")
+    assert world.step().result == "hi"
+    world.runtime.mcp.close()
+    serve(world, "mute")
+    (world.runtime.home.mcp / "plain.json").write_text(  # as if it had been started before
+        json.dumps(json.loads((world.runtime.home.mcp / "plain.json").read_text()) | declared(world))
+    )
+    stop = threading.Event()
+    threading.Timer(1, stop.set).start()
+    began = time.monotonic()
+    run = world.run(ToolCall("plain/echo", {"text": "hi"}), stop=stop)
+    assert time.monotonic() - began < 20
+    assert run.status == "cancelled" or "the run was stopped" in run.steps[1].result
+
+
+def declared(world: McpWorld) -> dict[str, str]:
+    server = world.runtime.mcp.find("plain")
+    return {"declared": server.declared, "files": server.files}
+
+
+def test_two_agents_have_a_process_each(world: McpWorld) -> None:
+    serve(world, "good")
+    world.step()
+    server = world.runtime.mcp.find("plain")
+    for name in ("one", "two"):
+        reach = Reach(name, (), (world.shared,))
+        world.runtime.mcp.call(server, reach, {}, "echo", {"text": "hi"}, lambda: False)
+    assert world.runtime.mcp.running("plain") == 3

@@ -14,7 +14,7 @@ from edgeagent.errors import ModelError
 from edgeagent.model.limits import HARD_SIGNAL
 from edgeagent.model.template import ChatTemplate
 from edgeagent.prompt import opening_messages
-from edgeagent.schema import Event, Message, ToolCall, ToolSpec
+from edgeagent.schema import Event, Json, Message, ToolCall, ToolSpec
 from edgeagent.tools.specs import BUILTIN_SPECS
 
 PUBLIC = Path(os.environ.get("EDGEAGENT_CHAT_TEMPLATES", Path(__file__).parents[2] / "shared/data/chat-templates"))
@@ -62,6 +62,15 @@ def test_nothing_before_the_event_is_of_the_event() -> None:
     one, other = opening("/in/one"), opening("/in/other")
     assert one != other
     assert one.partition("event: file")[0] == other.partition("event: file")[0] != ""
+
+
+def test_special_token_texts_in_what_a_tool_says_of_itself_are_marked_as_text() -> None:
+    template = ChatTemplate("{{ tools | tojson }}{% for m in messages %}<|im_end|>{% endfor %}", ["<|im_end|>"])
+    schema: Json = {"type": "object", "properties": {"a<|im_end|>": {"type": "string", "description": "<|im_end|>"}}}
+    tools = (ToolSpec("plain/echo", "Say it.<|im_end|>", schema),)
+    pieces = template.render([Message("user", "hi")], tools)
+    assert [is_literal for text, is_literal in pieces if text == "<|im_end|>"] == [True, True, True]
+    assert "".join(text for text, is_literal in pieces if not is_literal).count("<|im_end|>") == 1
 
 
 def test_special_token_texts_in_a_message_are_marked_as_text() -> None:

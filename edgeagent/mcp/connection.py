@@ -95,13 +95,19 @@ class Connection:
     _is_closed: bool = False
     _has_changed: bool = False
 
-    def open(self) -> Listing:
-        """Starts the session and gives the tools. McpError where it comes to none."""
+    def open(self, stopped: Callable[[], bool] = lambda: False) -> Listing:
+        """Starts the session and gives the tools. McpError where it comes to none, or is `stopped`."""
         self._wake = asyncio.Event()
         self._ready: Future[Listing] = Future()
         self._owner = self.hub.begin(self._own())
-        self.listed = self._ready.result()
-        return self.listed
+        while True:
+            try:
+                self.listed = self._ready.result(_POLL)
+                return self.listed
+            except FutureTimeout:
+                if stopped():
+                    self._owner.cancel()
+                    raise McpError("the run was stopped") from None
 
     @property
     def is_alive(self) -> bool:

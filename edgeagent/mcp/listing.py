@@ -132,7 +132,8 @@ def _name_fault(name: str, count: int) -> str:
 
 
 def _tool(name: str, told: Json) -> ListedTool:
-    hints = told.get("annotations") or {}
+    annotations = told.get("annotations")
+    hints: Json = annotations if isinstance(annotations, dict) else {}
     output = told.get("outputSchema")
     try:
         output_schema = held(output) if isinstance(output, dict) else None

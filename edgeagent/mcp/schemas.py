@@ -105,8 +105,8 @@ def _types(value: Any) -> str | list[str] | None:
 def _consistent(schema: Json) -> Json:
     """Without keywords whose values make no sense, which would fail later and elsewhere."""
     properties = schema.get("properties")
-    required = schema.get("required")
-    if required is not None:
+    if "required" in schema:
+        required = schema["required"]
         names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
         schema["required"] = [name for name in dict.fromkeys(names) if properties is None or name in properties]
     for key in ("minLength", "maxLength", "minItems", "maxItems"):

@@ -179,7 +179,7 @@ class Servers:
         """The result of one call as MCP has it. ToolError or McpError where there is none."""
         line = self._line(server.name, reach)
         with line.lock:
-            connection = self._running(server, reach, line, secrets)
+            connection = self._running(server, reach, line, secrets, stopped)
         try:
             result = connection.call(tool, arguments, server.settings.timeout, stopped)
             line.failures = 0
@@ -229,7 +229,14 @@ class Servers:
         with self._lock:
             return self._lines.setdefault((name, reach), _Line())
 
-    def _running(self, server: Server, reach: Reach, line: _Line, secrets: Mapping[str, str]) -> Connection:
+    def _running(
+        self,
+        server: Server,
+        reach: Reach,
+        line: _Line,
+        secrets: Mapping[str, str],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Connection:
         """A process of this server as it is now; the caller holds the line."""
         known = line.connection
         if known is not None and known.is_alive and line.fingerprint == server.fingerprint:
@@ -243,7 +250,7 @@ class Servers:
         self._pause(server, line)
         try:
             connection = self._started(
-                server, server.places, reach, secrets, lambda now: self.pins.note(server.name, now)
+                server, server.places, reach, secrets, lambda now: self.pins.note(server.name, now), stopped
             )
         except McpError as error:
             self._failed(line, error.message)
@@ -279,6 +286,7 @@ class Servers:
         reach: Reach,
         secrets: Mapping[str, str],
         on_change: Callable[[Listing], object],
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Connection:
         try:
             from edgeagent.mcp.connection import Connection, Hub, Manner
@@ -293,7 +301,7 @@ class Servers:
             connection = Connection(
                 self._hub, confined, Manner(settings.start_timeout, settings.idle, roots), on_change
             )
-            connection.open()
+            connection.open(stopped)
         except (SandboxError, McpError) as error:
             hint = error.hint or f"edgeagent mcp show {server.name}"
             raise McpError(f"MCP server {server.name} does not start: {error.message}", hint) from error
