@@ -176,12 +176,18 @@ def test_a_call_that_is_not_valid_twice_is_an_error(bad: tuple[str, Any]) -> Non
     assert len(server.asked) == 2 and "\n" not in caught.value.message and len(caught.value.message) < 500
 
 
-def test_halves_of_characters_in_arguments_become_whole_ones() -> None:
-    with puppet(
-        completion(None, call(arguments='{"source": "\\ud800a\\u0000", "destination": "\\ud83d\\ude00"}'))
-    ) as server:
+def test_odd_characters_in_arguments_come_as_they_were_written() -> None:
+    written = '{"source": "\\ud800a\\u0000", "destination": "\\ud83d\\ude00"}'
+    with puppet(completion(None, call(arguments=written))) as server:
         result = ask(server)
-    assert result.call and result.call.arguments == {"source": "?a\0", "destination": "😀"}
+    assert result.call == ToolCall("move_file", {"source": "\ud800a\0", "destination": "😀"})
+
+
+def test_halves_of_characters_are_not_sent() -> None:
+    made = Message("assistant", "", "", (ToolCall("move_file", {"source": "bad\udcff"}),))
+    with puppet(completion()) as server:
+        ask(server, ChatRequest((Message("user", "bad\udcff.txt"), made, Message("tool", "\ud800", name="move_file"))))
+    assert "\\ud" not in json.dumps(server.asked[0]) and server.asked[0]["messages"][0]["content"] == "bad?.txt"
 
 
 def test_arguments_of_a_hundred_kilobytes_are_taken() -> None:

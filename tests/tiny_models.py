@@ -107,6 +107,8 @@ def make_model(
     *,
     template: str | None = TEMPLATE,
     special: Iterable[str] = (),
+    words: Iterable[str] = (),
+    favourite: str = "",
     layers: int = 2,
     context: int = 8192,
     seed: int = 0,
@@ -117,6 +119,8 @@ def make_model(
     Args:
         template: the chat template; None: the file has none.
         special: texts that shall be single control tokens, beside those of the bundled model.
+        words: texts that shall be single tokens of ordinary text.
+        favourite: a token that is picked wherever it may stand; qwen2 alone can have one.
     """
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_name(name)
@@ -126,7 +130,8 @@ def make_model(
     writer.add_feed_forward_length(FEED_FORWARD)
     writer.add_layer_norm_rms_eps(1e-5)
     _add_architecture(writer, architecture, layers)
-    size = _add_vocabulary(writer, special)
+    tokens = _add_vocabulary(writer, special, words)
+    size = len(tokens)
     if template is not None:
         writer.add_chat_template(template)
     source = numpy.random.default_rng(seed)
@@ -136,6 +141,8 @@ def make_model(
         shapes |= _LAYERS[architecture](layer)
     for tensor, shape in shapes.items():
         writer.add_tensor(tensor, _weights(tensor, shape, source))
+    if favourite:
+        writer.add_tensor("output.bias", numpy.array([50.0 * (token == favourite) for token in tokens], numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -181,14 +188,16 @@ def _pocket_vocabulary() -> tuple[list[str], list[int], list[str]]:
     return list(tokens), list(kinds), list(merges)
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, special: Iterable[str]) -> int:
+def _add_vocabulary(writer: gguf.GGUFWriter, special: Iterable[str], words: Iterable[str]) -> list[str]:
     tokens, kinds, merges = _pocket_vocabulary()
-    new = [text for text in dict.fromkeys(special) if text not in tokens]
+    new = dict.fromkeys(special, gguf.TokenType.CONTROL) | dict.fromkeys(words, gguf.TokenType.USER_DEFINED)
+    for known in new.keys() & set(tokens):
+        del new[known]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("starcoder")
     writer.add_token_list([*tokens, *new])
-    writer.add_token_types([*kinds, *(int(gguf.TokenType.CONTROL) for _ in new)])
+    writer.add_token_types([*kinds, *map(int, new.values())])
     writer.add_token_merges(merges)
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_add_bos_token(False)
-    return len(tokens) + len(new)
+    return [*tokens, *new]

@@ -35,7 +35,6 @@ def checked_call(name: str, arguments: str, tools: Sequence[ToolSpec], names: To
         raise FaultError(f"the arguments of {name} are not JSON: {error}") from error
     if not isinstance(given, dict):
         raise FaultError(f"the arguments of {name} are not a JSON object")
-    given = clean(given)
     if fault := schema_fault(given, tool.parameters):
         raise FaultError(f"the arguments of {name} do not match its schema: {fault}")
     return ToolCall(tool.name, given)
@@ -54,7 +53,7 @@ def call_in_text(text: str, tools: Sequence[ToolSpec], names: ToolNames) -> Tool
     tool = next((tool for tool in tools if written["name"] in (tool.name, names.sent(tool.name))), None)
     if tool is None or not isinstance(arguments, dict) or schema_fault(arguments, tool.parameters):
         return None
-    return ToolCall(tool.name, clean(arguments))
+    return ToolCall(tool.name, arguments)
 
 
 def checked_output(text: str, schema: Json) -> str:
@@ -93,15 +92,6 @@ def schemas_fault(tools: Sequence[ToolSpec]) -> str:
         if (fault := schema_fault({}, tool.parameters)).startswith(_UNUSABLE):
             return f"{tool.name}: {fault}"
     return ""
-
-
-def clean(value: Any) -> Any:
-    """Without halves of characters, which neither files nor the journal can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {clean(key): clean(item) for key, item in value.items()}
-    return [clean(item) for item in value] if isinstance(value, list) else value
 
 
 def _short(text: str) -> str:

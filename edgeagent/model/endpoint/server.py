@@ -6,7 +6,6 @@ not take. Thread-safe.
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from edgeagent.model.endpoint.exchange import Exchange
 from edgeagent.model.endpoint.refusal import Refusal, read_refusal
 from edgeagent.model.endpoint.reply import EVENTS, Reply, read_reply
 from edgeagent.model.endpoint.trouble import Patience
-from edgeagent.model.endpoint.wire import Listing, parse_json, rubbish
+from edgeagent.model.endpoint.wire import Listing, encoded, parse_json, rubbish
 from edgeagent.schema import Json
 
 CHAT, MODELS = "/chat/completions", "/models"
@@ -144,7 +143,7 @@ class Server:
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
-            content = json.dumps(body).encode()
+            content = encoded(body)
         with Exchange(
             self.address, method, path, headers, content, tls=self._tls, patience=self.patience, stop=stop
         ) as exchange:

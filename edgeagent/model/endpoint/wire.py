@@ -73,6 +73,19 @@ def tools_json(tools: Sequence[ToolSpec], names: ToolNames) -> list[Json]:
     return functions
 
 
+def encoded(body: Json) -> bytes:
+    """A request as bytes. Halves of characters, as in names of files that are not UTF-8, are no JSON to servers."""
+    return json.dumps(_whole(body)).encode()
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _id(number: int) -> str:
     """Nine letters and digits: some templates behind such servers insist."""
     return f"call{max(number, 0):05d}"
