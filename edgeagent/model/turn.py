@@ -91,7 +91,8 @@ class Turn:
         is_complete = asked.constraint.is_complete
         self._write(new)
         self.pending = new
-        self._is_cut = len(self._written) >= asked.room and not is_complete
+        # What is forced comes in one piece, which may end the turn and be too much all the same.
+        self._is_cut = len(self._written) >= asked.room + is_complete
         return not is_complete and not self._is_cut
 
     def _write(self, tokens: list[int]) -> None:
