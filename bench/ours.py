@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from lines import LineProcess
 
 from edgeagent.model.client import HostModel
 from edgeagent.model.conversation import Conversations
@@ -54,12 +55,6 @@ class Ours:
         result = self._model.chat(request, threading.Event(), lambda text: None)
         return Timed(time.perf_counter() - began, result)
 
-    def ask_together(self, requests: list[ChatRequest]) -> float:
-        """Seconds until all are done, asked at once."""
-        began = time.perf_counter()
-        self.results(requests)
-        return time.perf_counter() - began
-
     def results(self, requests: list[ChatRequest]) -> list[ChatResult]:
         with ThreadPoolExecutor(len(requests)) as pool:
             return [timed.result for timed in pool.map(self.ask, requests)]
@@ -69,6 +64,20 @@ class Ours:
 
     def close(self) -> None:
         self._model.close()
+
+
+class FreeLoop:
+    """Our own decoding without any constraint: bench/free_loop.py."""
+
+    def __init__(self, path: Path, threads: int, context: int) -> None:
+        self._process = LineProcess("free_loop.py", str(path), str(threads), str(context))
+
+    def rate(self, tokens: list[int], written: int) -> float:
+        """Tokens a second, the first one not counted."""
+        return float(self._process.ask({"tokens": tokens, "written": written})["rate"])
+
+    def close(self) -> None:
+        self._process.close()
 
 
 class Prompts:

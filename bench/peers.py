@@ -23,6 +23,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lines import LineProcess
+
 CACHE = Path(os.environ.get("EDGEAGENT_BENCH_CACHE") or Path.home() / ".cache" / "edgeagent-bench")
 OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"
@@ -66,12 +68,14 @@ def built() -> Path:
 
 
 def llama_bench(programs: Path, model: Path, threads: int, prompt: int, written: int) -> tuple[float, float]:
-    """Tokens a second reading a prompt and writing, once each, after a warm-up of its own."""
+    """Tokens a second: reading a prompt, and writing after one of that length; each after a warm-up of its own."""
     command = [*START, str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]
-    sizes = ["-p", str(prompt), "-n", str(written)]
-    done = subprocess.run([*command, *sizes], check=True, capture_output=True, text=True)
-    rates = {bool(test["n_prompt"]): test["avg_ts"] for test in json.loads(done.stdout)}
-    return rates[True], rates[False]
+
+    def rate(*sizes: str) -> float:
+        done = subprocess.run([*command, *sizes], check=True, capture_output=True, text=True)
+        return float(json.loads(done.stdout)[0]["avg_ts"])
+
+    return rate("-p", str(prompt), "-n", "0"), rate("-p", "0", "-n", str(written), "-d", str(prompt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,25 +179,11 @@ class PythonPeer:
     """llama-cpp-python's `Llama` with `grammar=`, in a process of its own. Keeps the prompt it read last."""
 
     def __init__(self, model: Path, threads: int, context: int) -> None:
-        program = [sys.executable, str(Path(__file__).with_name("python_peer.py"))]
-        self._process = subprocess.Popen(
-            [*program, str(model), str(threads), str(context)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        self._process = LineProcess("python_peer.py", str(model), str(threads), str(context))
 
     def complete(self, tokens: list[int], written: int, grammar: str) -> Answer:
-        assert self._process.stdin and self._process.stdout
-        asked = json.dumps({"tokens": tokens, "written": written, "grammar": grammar})
-        self._process.stdin.write(asked + "\n")
-        self._process.stdin.flush()
-        read = json.loads(self._process.stdout.readline())
+        read = self._process.ask({"tokens": tokens, "written": written, "grammar": grammar})
         return Answer(read["seconds"], read["text"], read["tokens"], 0)
 
     def close(self) -> None:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        self._process.close()
