@@ -28,6 +28,7 @@ from edgeagent.tools.skill_command import (
     confined,
     printed,
     same_skill,
+    secrets_of,
 )
 from edgeagent.tools.skill_loading import LoadSkill
 from edgeagent.tools.skill_script import RunSkillScript
@@ -117,7 +118,7 @@ class SkillCall:
                 reads=plan.reads,
                 writes=_existing(plan.writes, context),
                 hosts=plan.hosts,
-                secrets={name: context.secret(self.tool.name, name) for name in plan.secrets},
+                secrets=secrets_of(plan, context),
                 stdin=json.dumps(filled, ensure_ascii=False).encode("utf-8", "surrogateescape") if takes_json else b"",
                 limits=Limits(wall_seconds=self.tool.timeout, cpu_seconds=self.tool.timeout),
                 idempotency_key=context.key,

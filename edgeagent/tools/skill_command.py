@@ -9,11 +9,11 @@ from typing import Any
 
 import jsonschema
 
-from edgeagent.errors import SandboxError, ToolError
+from edgeagent.errors import EdgeagentError, NotFound, SandboxError, SecretError, SkillError, ToolError
 from edgeagent.sandbox import Command, Outcome, Sandbox, run
 from edgeagent.schema import Json
 from edgeagent.skills import Installed, Skill
-from edgeagent.tools.base import Plan, shown
+from edgeagent.tools.base import Plan, ToolContext, shown
 
 _ERROR_CHARACTERS = 400
 _ABSENT = re.compile(rb"(?:prlimit: failed to execute )?([^\n:]+): No such file or directory")
@@ -78,13 +78,33 @@ def confined(sandbox: OpenSandbox, command: Command) -> Outcome:
     try:
         return run(sandbox(), command)
     except SandboxError as error:
-        raise ToolError(f"{error.message}; {error.hint}" if error.hint else error.message) from error
+        raise _told(error) from error
+
+
+def usable(found: Installed) -> Skill:
+    """The skill, for using it. ToolError, with what a person can do, where it may not be used."""
+    try:
+        return found.usable()
+    except SkillError as error:
+        raise _told(error) from error
+
+
+def secrets_of(plan: Plan, context: ToolContext) -> dict[str, str]:
+    """The values of a plan's secrets, at the moment of use. ToolError, with what a person can do, where one is not."""
+    try:
+        return {name: context.secret(plan.tool, name) for name in plan.secrets}
+    except (NotFound, SecretError) as error:
+        raise _told(error) from error
+
+
+def _told(error: EdgeagentError) -> ToolError:
+    return ToolError(f"{error.message}; {error.hint}" if error.hint else error.message)
 
 
 def same_skill(find: Find, plan: Plan) -> Skill:
     """The skill of a plan, if it is still the one that the plan was made and allowed for."""
     found = find(plan.detail["skill"])
-    skill = found.usable()
+    skill = usable(found)
     if found.fingerprint != plan.detail["fingerprint"]:
         raise ToolError(f"skill {found.name} has changed since this call was planned")
     return skill

@@ -10,7 +10,7 @@ from edgeagent.schema import Json, ToolSpec
 from edgeagent.skills import Skill
 from edgeagent.skills.files import open_inside, read_head
 from edgeagent.tools.base import Plan, ToolContext, cut, shown
-from edgeagent.tools.skill_command import Find, check_arguments
+from edgeagent.tools.skill_command import Find, check_arguments, usable
 
 LOAD_SKILL = "load_skill"
 _MOST_BYTES = 1_000_000
@@ -40,7 +40,7 @@ class LoadSkill:
         return Plan(LOAD_SKILL, arguments)
 
     def apply(self, plan: Plan, context: ToolContext) -> str:
-        skill = self.find(plan.arguments["name"]).usable()
+        skill = usable(self.find(plan.arguments["name"]))
         file = plan.arguments.get("file")
         text = _document(skill, file) if file else _instructions(skill)
         return cut(text.replace(_BASE, "."), context.result_limit)

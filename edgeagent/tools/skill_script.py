@@ -16,7 +16,7 @@ from edgeagent.schema import Json, ToolSpec
 from edgeagent.skills import Skill
 from edgeagent.skills.files import INTERPRETERS, program_fault, shebang
 from edgeagent.tools.base import Plan, ToolContext, cut, shown
-from edgeagent.tools.skill_command import Find, OpenSandbox, check_arguments, confined, printed, same_skill
+from edgeagent.tools.skill_command import Find, OpenSandbox, check_arguments, confined, printed, same_skill, secrets_of
 
 RUN_SKILL_SCRIPT = "run_skill_script"
 SCRIPT_SECONDS = 60.0
@@ -82,7 +82,7 @@ class RunSkillScript:
                 reads=plan.reads,
                 writes=plan.writes,
                 hosts=plan.hosts,
-                secrets={name: context.secret(RUN_SKILL_SCRIPT, name) for name in plan.secrets},
+                secrets=secrets_of(plan, context),
                 limits=Limits(wall_seconds=SCRIPT_SECONDS, cpu_seconds=SCRIPT_SECONDS),
                 idempotency_key=context.key,
             ),
