@@ -27,6 +27,27 @@ def place_with_server(root: Path, manner: str = "good") -> Place:
     return place
 
 
+def test_an_approval_holds_for_the_server_as_it_was_shown(tmp_path: Path) -> None:
+    place = place_with_server(tmp_path)
+    text = (place.home / "agents" / "inbox.md").read_text()
+    (place.home / "agents" / "inbox.md").write_text(text.replace("approval: never", "approval: on-write"))
+    with place.daemon():
+        place.drop("a.txt", "b.txt")
+        wait_for(lambda: [run.status for run in place.runs()] == ["waiting", "waiting"])
+    first, second = place.json("approvals", "list")
+    assert first["origin"] == "mcp plain" and first["fingerprint"].startswith("sha256:")
+    place.call("approvals", "approve", first["id"])
+    with place.daemon():
+        wait_for(lambda: place.run(first["run_id"]).status == "ok")
+    with (tmp_path / "server" / "server.py").open("a") as program:
+        program.write("# another\n")
+    place.call("approvals", "approve", second["id"])
+    with place.daemon():
+        wait_for(lambda: place.run(second["run_id"]).error)
+    assert "its files have changed since it was trusted" in str(place.run(second["run_id"]).error)
+    assert place.run(second["run_id"]).status != "ok"
+
+
 def servers_of(root: Path) -> list[int]:
     """Processes that run the server of this place."""
     own = str(root / "server" / "server.py")

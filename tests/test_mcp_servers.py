@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 from mcp_world import PYTHON, McpWorld
+from tools_world import World
 
 from edgeagent.config import McpServer
-from edgeagent.errors import AgentFileError, McpError
+from edgeagent.errors import AgentFileError, McpError, ToolError
 from edgeagent.mcp.servers import Reach
 from edgeagent.sandbox.opening import candidates, choose
 from edgeagent.schema import ToolCall
@@ -347,6 +348,26 @@ def test_a_list_that_changes_while_it_runs_ends_the_trust(world: McpWorld) -> No
     assert gone(world)
     failed = world.run(ToolCall("plain/echo", {"text": "hi"}))
     assert failed.status == "failed" and "tool echo is described otherwise" in str(failed.error)
+
+
+def test_tools_that_come_a_moment_after_the_start_are_no_change(world: McpWorld) -> None:
+    serve(world, "grows")
+    assert world.step().result == "hi"
+    pin = world.runtime.mcp.find("plain").pin
+    assert pin and "asks" in pin.listing.tools
+    world.runtime.mcp.close()
+    assert world.step(text="again").result == "again"
+
+
+def test_another_command_in_the_middle_of_a_run_is_not_taken_for_the_first(world: McpWorld) -> None:
+    serve(world, "good")
+    toolbox = world.runtime.toolbox_of(world.runtime.agent("tester"))
+    tool = next(tool for tool in toolbox.tools() if tool.spec.name == "plain/echo")
+    context = World(world.root / "other").context
+    assert tool.plan({"text": "hi"}, context)
+    serve(world, "declares")
+    with pytest.raises(ToolError, match="is another one since this run began"):
+        tool.plan({"text": "hi"}, context)
 
 
 def test_a_description_that_changed_between_two_starts_is_not_used(world: McpWorld) -> None:

@@ -40,6 +40,8 @@ _IDLE_TICK = 1.0
 _GRACE = 1.0
 """Seconds that a server has to end by itself when its input is closed."""
 _MOST_PAGES = 200
+_FIRST_SETTLE, _SETTLE = 0.5, 3.0
+"""Seconds in which a server may still add tools: at its first start; at a later one, where it has not those it had."""
 _POLL = 0.1
 
 
@@ -76,6 +78,8 @@ class Manner:
     start: float
     idle: float
     roots: tuple[Path, ...] = ()
+    expected: str = ""
+    """The digest of the list of tools that it is known by; empty where it was never started."""
 
 
 @dataclass
@@ -181,7 +185,7 @@ class Connection:
         try:
             with anyio.fail_after(self.manner.start):
                 await session.initialize()
-                self.listed = await self._list(session)
+                self.listed = await self._first_list(session)
             self._used = time.monotonic()
             self._ready.set_result(self.listed)
             await self._keep_watch(session)
@@ -246,6 +250,22 @@ class Connection:
         return visible(str(error), 300) if error else "it closed its output"
 
     # --- the protocol -------------------------------------------------------------------------------------------
+
+    async def _first_list(self, session: ClientSession) -> Listing:
+        """Some servers add tools a moment after their start, and say so: that is no change of what they are."""
+        found = await self._list(session)
+        settle = _SETTLE if self.manner.expected else _FIRST_SETTLE
+        until = time.monotonic() + settle
+        while found.raw != self.manner.expected and (left := until - time.monotonic()) > 0:
+            with anyio.move_on_after(left):
+                await self._wake.wait()
+            self._wake.clear()
+            if self._is_closed or self._is_over:
+                break
+            if self._has_changed:
+                self._has_changed = False
+                found = await self._list(session)
+        return found
 
     async def _list(self, session: ClientSession) -> Listing:
         tools: list[Json] = []

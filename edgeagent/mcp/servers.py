@@ -298,9 +298,9 @@ class Servers:
         roots = tuple(dict.fromkeys((*reach.writes, *reach.reads)))
         try:
             confined = self._sandbox().launch(_command(settings, places, reach, secrets))
-            connection = Connection(
-                self._hub, confined, Manner(settings.start_timeout, settings.idle, roots), on_change
-            )
+            expected = server.pin.listing.raw if server.pin else ""
+            manner = Manner(settings.start_timeout, settings.idle, roots, expected)
+            connection = Connection(self._hub, confined, manner, on_change)
             connection.open(stopped)
         except (SandboxError, McpError) as error:
             hint = error.hint or f"edgeagent mcp show {server.name}"

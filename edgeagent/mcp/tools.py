@@ -105,7 +105,7 @@ class McpTool:
         """Checks the arguments; what it may touch is all that its server is given."""
         if fault := schema_fault(arguments, self.tool.input_schema):
             raise ToolError(fault)
-        server = self.servers.find(self.server).usable()
+        server = self._same()
         reach = self.reach(context.read_roots, context.write_roots, context.network, context.home_dir)
         name = self.spec.name
         return Plan(
@@ -123,7 +123,7 @@ class McpTool:
         return reach_of(self.servers.find(self.server), self.agent, reads, writes, hosts, home_dir)
 
     def apply(self, plan: Plan, context: ToolContext) -> str:
-        server = self.servers.find(self.server).usable()
+        server = self._same()
         if server.fingerprint != plan.detail["fingerprint"]:
             raise ToolError(f"MCP server {self.server} has changed since this call was planned")
         reach = Reach(self.agent, plan.reads, plan.writes, plan.hosts, plan.secrets)
@@ -131,6 +131,13 @@ class McpTool:
         result = self.servers.call(server, reach, secrets, self.tool.name, plan.arguments, context.stopped)
         text = context.redact(text_of(result, self.tool.output_schema))
         return cut(text, context.result_limit)
+
+    def _same(self) -> Server:
+        """The server, if it still has the tool as the run was told of it."""
+        server = self.servers.find(self.server).usable()
+        if server.pin is None or server.pin.listing.tools.get(self.tool.name) != self.tool:
+            raise ToolError(f"MCP server {self.server} is another one since this run began")
+        return server
 
     def was_applied(self, plan: Plan, context: ToolContext) -> str | None:
         """A program of somebody else's: nobody can tell."""
