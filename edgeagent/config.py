@@ -66,6 +66,10 @@ class ModelSettings(Model):
     repetition_penalty: Number = Field(
         default=1.0, ge=0.5, le=2, description="How much tokens written lately are held back; 1 does not."
     )
+    constrained: Flag = Field(
+        default=True,
+        description="Whether calls are held to tools and schemas while they are written; false is for measuring.",
+    )
 
 
 class JournalSettings(Model):

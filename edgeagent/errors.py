@@ -3,6 +3,7 @@
 EdgeagentError                 exit 1
 ├── UsageError                 exit 2: the command line or an input is wrong
 │   ├── AgentFileError         exit 2: an agent file is wrong; renders as FILE:LINE: message
+│   │   └── CaseFileError      exit 2: a case file is wrong; the same
 │   └── SkillError             exit 2: a skill cannot be read, unpacked or run; the same
 ├── ConfigError                exit 2: config.toml or an EDGEAGENT_ variable is wrong
 ├── DaemonNotRunning           exit 3
@@ -71,6 +72,12 @@ class AgentFileError(UsageError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class CaseFileError(AgentFileError):
+    """A case file that cannot be used, with every fault that was found in it and in its agents."""
+
+    code = "invalid_cases"
 
 
 class SkillError(UsageError):

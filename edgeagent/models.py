@@ -113,6 +113,7 @@ class Models:
             cache=str(self.cache),
             states_disk=self.config.prefix_cache.max_size,
             states_memory=self.config.prefix_cache.memory,
+            constrained=settings.constrained,
         )
 
     # --- memory -------------------------------------------------------------------------------------------------

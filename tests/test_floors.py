@@ -22,7 +22,7 @@ FLOORS = {
     5: {"worker", "approver", "gate", "telemetry"},
     6: {"api"},
     7: {"models", "runtime"},
-    8: {"daemon", "service"},
+    8: {"daemon", "service", "evaluation"},
     9: {"cli"},
 }
 """Floor by floor: the modules at the top of the package, and its folders."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from edgeagent.schema import Json, format_time
 if TYPE_CHECKING:
     from edgeagent.agents import Agent
 
-DEFAULT_PREVIEW = 400
-"""Characters, where the agent has no file trigger that says otherwise."""
 _FILE = click.Path(path_type=Path)
 _TAKES = '--event takes an object such as {"path": "/a.txt"}'
 _SCHEDULES = ("cron", "every", "at")
@@ -59,6 +56,8 @@ def make_event(given: Given, agent: Agent, now: datetime) -> tuple[str, Json]:
     if given.event is not None:
         data |= read_event(given.event)
     if given.file is not None:
+        from edgeagent.triggers.single import file_event, preview_length
+
         data |= file_event(given.file, preview_length(agent))
     if not data and not given.inputs and agent.triggers and agent.triggers[0].trigger in _SCHEDULES:
         return agent.triggers[0].trigger, _due(agent.triggers[0], now)
@@ -80,50 +79,6 @@ def _due(trigger: Any, now: datetime) -> Json:
     zone = getattr(trigger, "timezone", None)
     local = now.astimezone(ZoneInfo(zone) if zone else None)
     return {"scheduled_at": format_time(now), "date": local.date().isoformat()}
-
-
-def preview_length(agent: Agent) -> int:
-    lengths = (trigger.preview for trigger in agent.triggers if trigger.trigger == "file")
-    return next(lengths, DEFAULT_PREVIEW)
-
-
-def file_event(path: Path, characters: int) -> Json:
-    """The data of a file trigger's event for a file that was just created."""
-    from edgeagent.triggers.contents import Unsteady, preview, read_contents
-    from edgeagent.triggers.listing import look
-
-    full = os.path.realpath(path)
-    try:
-        seen = look(full)
-        if seen is None or seen.oddity:
-            raise _no_file(path)
-        contents = read_contents(full, seen, lambda: False)
-    except Unsteady:
-        raise UsageError(f"{path} changes while it is read", "wait until it is written") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", f"ls -l '{path}'") from error
-    return {
-        "path": full,
-        "name": os.path.basename(full),
-        "size": seen.size,
-        "mtime": _moment(seen.mtime_ns),
-        "change": "created",
-        "sha256": contents.sha256,
-        "preview": preview(contents.head, characters),
-    }
-
-
-def _no_file(path: Path) -> UsageError | NotFound:
-    if path.exists():
-        return UsageError(f"{path} is not a file", "name a file")
-    return NotFound(f"no file {path}", f"ls '{path.parent}'")
-
-
-def _moment(nanoseconds: int) -> str:
-    try:
-        return format_time(datetime.fromtimestamp(nanoseconds / 1e9, UTC))
-    except (ValueError, OverflowError, OSError):
-        return ""  # a time that no calendar has, from a broken archive
 
 
 def read_event(path: Path) -> Json:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "skills": ("skills:skills", "Skills: folders with a SKILL.md that bring instructions and tools."),
     "mcp": ("mcp:mcp", "MCP servers: what they offer, and whether they are trusted."),
     "models": ("models:models", "The models on this device, and those that can be brought here."),
+    "eval": ("eval:evaluate", "Try a model on cases: what must be done for an event."),
     "backup": ("backup:backup", "Copy the journal to PATH, also while the daemon runs."),
     "approvals": ("approvals:approvals", "Calls that wait for a person's yes or no."),
     "secrets": ("secrets:secrets", "Passwords and tokens that tools may use: set, list, remove."),

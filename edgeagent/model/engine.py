@@ -27,8 +27,9 @@ from edgeagent.model.llama import (
 )
 from edgeagent.model.prefix import Maker, Prefixes
 from edgeagent.model.protocol import ChatRequest, ChatResult, Sampling
-from edgeagent.model.sampling import Grammars, Logits, Sampler
+from edgeagent.model.sampling import Free, Grammars, Logits, Sampler
 from edgeagent.model.slots import Slots, common
+from edgeagent.model.syntax.syntax import Turn as Said
 from edgeagent.model.turn import Asked, Turn
 from edgeagent.schema import Json
 
@@ -49,7 +50,7 @@ class EngineOptions:
     `context` in tokens, capped by what the model was trained for; `slots` turns at a time; `threads` for decoding and
     `prefill_threads` for reading prompts, `chunk` tokens a batch; `kv_type` f16 or q8_0; `flash` auto, on or off;
     states of prompt beginnings in `states` (a folder), up to `states_disk` and `states_memory` bytes; `digest` names
-    the model file's content.
+    the model file's content. Not `constrained`, a turn is whatever the model writes.
     """
 
     context: int = 4096
@@ -63,6 +64,7 @@ class EngineOptions:
     states_disk: int = 0
     states_memory: int = 0
     digest: str = ""
+    constrained: bool = True
 
 
 class Engine:
@@ -118,15 +120,24 @@ class Engine:
             prompt=prompt,
             room=room,
             stable=stable if stable >= SHORT else 0,
-            constraint=self._grammars.begin(conversations.grammar(request)),
+            constraint=self._grammars.begin(conversations.grammar(request)) if self._options.constrained else Free(),
             sampler=Sampler(Sampling().of(request), self._weights.vocabulary),
-            read=lambda written: conversations.read(request, written),
+            read=lambda written: self._read(request, written),
             on_text=on_text,
             on_end=on_end,
         )
         with self._changed:
             self._waiting.append((number, asked))
             self._changed.notify()
+
+    def _read(self, request: ChatRequest, written: str) -> Said:
+        """What a finished turn says. Without a constraint, what is no whole call is an answer."""
+        try:
+            return self._conversations.read(request, written)
+        except ModelError:
+            if self._options.constrained:
+                raise
+            return Said(written, "", None)
 
     def cancel(self, number: int) -> None:
         """Ends a turn soon, with ModelCancelled. One that is not known, or not yet, is cancelled when it comes."""

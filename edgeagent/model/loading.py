@@ -53,6 +53,7 @@ def load(path: Path, options: HostOptions) -> Engine:
             states_disk=options.states_disk,
             states_memory=options.states_memory,
             digest=digest,
+            constrained=options.constrained,
         ),
     )
     return_memory()

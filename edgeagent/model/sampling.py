@@ -120,6 +120,18 @@ class Grammars:
         return Constraint(self._compiled[grammar].deep_copy(), self._vocabulary)
 
 
+class Free:
+    """No constraint: anything may be written, until the model ends the turn."""
+
+    is_complete = False
+
+    def pick(self, sampler: Sampler, logits: Logits) -> int:
+        return sampler.pick(logits)
+
+    def consume(self, token: int) -> list[int]:
+        return []
+
+
 class Constraint:
     """What may be written next in one turn."""
 

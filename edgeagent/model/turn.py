@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from edgeagent.errors import EdgeagentError, ModelError
 from edgeagent.model.llama import Part, Weights
 from edgeagent.model.protocol import ChatRequest, ChatResult
-from edgeagent.model.sampling import Constraint, Logits, Sampler
+from edgeagent.model.sampling import Constraint, Free, Logits, Sampler
 from edgeagent.model.slots import Slot
 from edgeagent.model.syntax.syntax import Turn as Said
 
@@ -38,7 +38,7 @@ class Asked:
     prompt: list[int]
     room: int
     stable: int
-    constraint: Constraint
+    constraint: Constraint | Free
     sampler: Sampler
     read: Callable[[str], Said]
     on_text: Callable[[str], None]

@@ -16,7 +16,8 @@ class HostOptions:
     `context` in tokens; `threads` 0 for what was measured to suit; `memory_reserve` in bytes that must stay free;
     `slots` conversations at a time; `kv_type` f16 or q8_0; `flash_attention` auto, on or off. In `cache`, a folder, lie
     the measurements and the states of prompts (empty: none are kept), of these up to `states_disk` bytes on disk and
-    `states_memory` in memory.
+    `states_memory` in memory. Not `constrained`, it writes what it likes: for measuring
+    what the constraint is worth.
     """
 
     context: int = 4096
@@ -30,6 +31,7 @@ class HostOptions:
     cache: str = ""
     states_disk: int = 512_000_000
     states_memory: int = 256_000_000
+    constrained: bool = True
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))

@@ -12,12 +12,11 @@ again, it is the same. A sender may name a message by the user property `idempot
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ulid import ULID
 
@@ -26,6 +25,7 @@ from edgeagent.secrets import Secrets
 from edgeagent.store import Store
 from edgeagent.triggers.base import MonotonicClock, TriggerState, WallClock
 from edgeagent.triggers.broker import KEEPALIVE, Account, Message, Session
+from edgeagent.triggers.single import message_data
 
 if TYPE_CHECKING:
     from edgeagent.agents import MqttTrigger as MqttSettings
@@ -155,19 +155,7 @@ def _digest(message: Message) -> str:
 
 
 def _data(message: Message) -> Json:
-    """`json` is there where the payload is a JSON object or list."""
     text = message.payload[:LARGEST].decode("utf-8", "replace")
-    data: Json = {"topic": message.topic, "payload": text, "retain": message.retain}
     if len(message.payload) > LARGEST:
-        return data | {"payload": text[:1000]}
-    parsed = _parsed(text)
-    return data if parsed is None else data | {"json": parsed}
-
-
-def _parsed(text: str) -> Any:
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        return {"topic": message.topic, "payload": text[:1000], "retain": message.retain}
+    return message_data(message.topic, text, message.retain)
