@@ -54,11 +54,8 @@ def main() -> int:
         print("|---|---|---|---|---|---|")
         for name, (command, tool, arguments) in commands(shared).items():
             print(row(runtime.mcp, Reach("bench", (), (shared,)), name, command, tool, arguments, calls))
-        process = psutil.Process()
-        print(
-            f"\nthis process: {before / 1e6:.0f} MB before the SDK, {process.memory_info().rss / 1e6:.0f} MB after all"
-        )
-        print(f"servers: {len(servers)}")
+        after = psutil.Process().memory_info().rss
+        print(f"\nthis process: {before / 1e6:.0f} MB before the SDK, {after / 1e6:.0f} MB after all")
     return 0
 
 
