@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from edgeagent.schema import Json, format_time, parse_time
+from edgeagent.visible import visible
 
 LOGGER = "edgeagent"
 MAX_BYTES = 1_000_000
@@ -46,7 +47,7 @@ def _formatter(stream: TextIO, form: Format, environ: Mapping[str, str]) -> logg
         return JsonLines()
     if is_journal(stream, environ):
         return Priorities("%(message)s")
-    return logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    return Lines("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -58,7 +59,14 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-class Priorities(logging.Formatter):
+class Lines(logging.Formatter):
+    """For people: nothing that a terminal obeys, and no further line that passes for one of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record)).replace("\n", "\n  ")
+
+
+class Priorities(Lines):
     """`<6>text`, on every line, as sd-daemon(3) wants it. The journal keeps the time itself."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edgeagent"
 
 FLOORS = {
-    0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs", "redaction", "approval"},
+    0: {"errors", "schema", "units", "words", "fields", "home", "bundled", "logs", "redaction", "approval", "visible"},
     1: {"config", "agents", "secrets"},
     2: {"store", "model", "policy", "power", "sandbox", "skills"},
     3: {"tools"},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeagent.cli.screen import Screen, make_screen
+from edgeagent.cli.screen import Screen, make_screen, one_line
 
 if TYPE_CHECKING:
     from edgeagent.api.client import DaemonClient
@@ -48,7 +48,7 @@ class App:
 
     def confirm(self, question: str) -> bool:
         """A person's yes; no where nobody is there to ask."""
-        return self.can_ask and click.confirm(question, err=True)
+        return self.can_ask and click.confirm(one_line(question), err=True)
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the data asked for; left out with -q."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from edgeagent.cli.screen import Screen, one_line
 from edgeagent.cli.words import call_of, local_time
 from edgeagent.schema import Run, RunStatus
+from edgeagent.visible import escaped, exact, lookalikes
 
 if TYPE_CHECKING:
-    from edgeagent.approval import Approval
+    from edgeagent.approval import Approval, Subject
     from edgeagent.cli.app import App
 
 Ask = Callable[["Approval"], "bool | None"]
@@ -27,17 +28,25 @@ def facts_of(approval: Approval) -> list[tuple[str, str]]:
     """What would happen, with nothing left out: label and value."""
     subject = approval.subject
     return [
-        ("agent", one_line(subject.agent)),
+        ("agent", exact(subject.agent)),
         ("reason", one_line(approval.reason)),
-        ("call", one_line(call_of(subject.tool, subject.arguments))),
+        ("call", escaped(call_of(subject.tool, subject.arguments))),
         ("tool of", one_line(f"{subject.origin} {subject.fingerprint}")),
-        ("reads", "\n".join(map(one_line, subject.reads))),
-        ("writes", "\n".join(map(one_line, subject.writes))),
-        ("reaches", "\n".join(map(one_line, subject.hosts))),
-        ("secrets", ", ".join(map(one_line, subject.secrets))),
+        ("reads", "\n".join(map(exact, subject.reads))),
+        ("writes", "\n".join(map(exact, subject.writes))),
+        ("reaches", "\n".join(map(exact, subject.hosts))),
+        ("secrets", ", ".join(map(exact, subject.secrets))),
+        ("look twice", _lookalikes(subject)),
         ("run", f"{subject.run_id}, step {subject.step}"),
         ("expires", local_time(approval.expires_at)),
     ]
+
+
+def _lookalikes(subject: Subject) -> str:
+    """What reads like something that it is not."""
+    texts = (subject.tool, call_of(subject.tool, subject.arguments), *subject.reads, *subject.writes, *subject.hosts)
+    found = lookalikes(" ".join(texts))
+    return f"letters that pass for others: {', '.join(map(exact, found))}" if found else ""
 
 
 def ask_person(notes: Screen, before_asking: Callable[[], None], stop: threading.Event | None = None) -> Ask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from edgeagent.cli.app import App
 from edgeagent.units import parse_duration
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+_NAME = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 
 
 def _set_flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -61,7 +63,8 @@ class AgentName(click.ParamType[str]):
             return [CompletionItem(incomplete, type="file")]
         folder = ctx.ensure_object(App).home.agents
         names = sorted(path.stem for path in folder.glob("*.md")) if folder.is_dir() else []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        # A shell puts what it is given into the command line: nothing but what can be the name of an agent.
+        return [CompletionItem(name) for name in names if name.startswith(incomplete) and _NAME.fullmatch(name)]
 
 
 class Since(click.ParamType[datetime]):

@@ -25,4 +25,4 @@ def completion(context: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None, "the choice is limited to shells that click knows"
     app = context.ensure_object(App)
-    app.screen.line(made(context.find_root().command, {}, "edgeagent", "_EDGEAGENT_COMPLETE").source())
+    app.screen.lines(made(context.find_root().command, {}, "edgeagent", "_EDGEAGENT_COMPLETE").source())

@@ -17,10 +17,12 @@ import click
 from edgeagent import __version__
 from edgeagent.cli.app import App
 from edgeagent.cli.command import COMMON, Command
-from edgeagent.cli.screen import accept_any_text, printable
+from edgeagent.cli.screen import accept_any_text
 from edgeagent.errors import AgentFileError, EdgeagentError, SkillError
 
 INTERRUPTED = 130
+_FOLLOWING = "  "
+"""Before further lines of an error, so that none of them passes for another message."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "See the main job done: files arrive, the bundled model decides, tools act."),
@@ -113,20 +115,21 @@ def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str
 def _tell(app: App, error: EdgeagentError) -> int:
     """`error: ...`, then the next thing to try. Problems of agent files stand bare, as compilers print them."""
     if app.verbose:
-        traceback.print_exc()
+        app.notes.lines(traceback.format_exc().rstrip())
     if isinstance(error, AgentFileError | SkillError) and error.problems:
-        app.notes.line(printable(error.message))
+        for problem in error.problems:
+            app.notes.line(str(problem))
     else:
-        app.notes.line(f"{app.notes.style('error:', 'red', 'bold')} {printable(error.message)}")
+        app.notes.lines(f"{app.notes.style('error:', 'red', 'bold')} {error.message}", _FOLLOWING)
     if error.hint:
-        app.notes.line(f"{app.notes.style('try:', 'bold')} {printable(error.hint)}")
+        app.notes.lines(f"{app.notes.style('try:', 'bold')} {error.hint}", _FOLLOWING)
     return error.exit_code
 
 
 def _tell_of_usage(app: App, error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        app.notes.line(error.format_message())
+        app.notes.lines(error.format_message())
         return error.exit_code
     message = error.format_message()
     path = context.command_path if context else "edgeagent"

@@ -48,7 +48,7 @@ class Bar:
         bar = "█" * filled + "░" * (_WIDTH - filled)
         text = f"{self._label}  {bar} {share * 100:3.0f} %  {size(done)} of {size(total)}"
         notes = self._app.notes
-        notes.write(f"\r\x1b[K{notes.cut(f'{text}, {size(int(rate))}/s{left}', notes.width - 1)}")
+        notes.rewrite(notes.cut(f"{text}, {size(int(rate))}/s{left}", notes.width - 1))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,21 +1,26 @@
 """The terminal: how wide it is, whether it has colours, tables that fit, and text that cannot harm it.
 
-Everything that came from a model, a file or its name goes through `one_line` or `printable`: a terminal obeys what is
-printed on it. Knows nothing about runs or agents.
+A terminal obeys what is printed on it, so nothing reaches it but what can be seen (`edgeagent.visible`) and the colours
+that were asked for here: whatever came from a model, a file or its name may be handed to any method. Knows nothing
+about runs or agents.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
+import secrets
 import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
+
+from edgeagent.visible import can_be_seen, one_line, printable, visible
+
+__all__ = ["Column", "Screen", "accept_any_text", "cut", "make_screen", "one_line", "printable", "width_of"]
 
 FALLBACK_WIDTH = 80
 _NARROWEST = 40
@@ -52,31 +57,45 @@ class Screen:
         self.width = width
         self.color = color
         self.fits = fits
+        # Stands for the escape character in styled text until it is written. Nobody else knows it, so that no text
+        # from outside can pass for a style.
+        self._mark = f"\0{secrets.token_hex(8)}\0"
 
     def line(self, text: str = "") -> None:
-        self._out.write(text + "\n")
+        """One line, whatever is in the text: a name with a line end in it makes no second one."""
+        self._out.write(self._safe(text).replace("\n", "\\n") + "\n")
 
-    def write(self, text: str) -> None:
-        """A piece of a line, at once."""
-        self._out.write(text)
+    def lines(self, text: str, indent: str = "") -> None:
+        """A text of several lines; `indent` stands before those that follow the first."""
+        self._out.write(self._safe(text).replace("\n", f"\n{indent}") + "\n")
+
+    def rewrite(self, text: str) -> None:
+        """Puts a text in place of the line that the cursor is on, at once. For terminals."""
+        self._out.write(f"\r\x1b[K{self._safe(text)}")
         self._out.flush()
+
+    def _safe(self, text: str) -> str:
+        """The text as a terminal may have it: with the styles of `style`, and nothing else that it would obey."""
+        first, *styled = text.split(self._mark)
+        return visible(first) + "".join(f"\x1b{code}m{visible(rest)}" for code, _, rest in _codes_of(styled))
 
     def flush(self) -> None:
         self._out.flush()
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
-        """One JSON value; a lone surrogate (a file name that is not UTF-8) is escaped."""
+        """One JSON value. What cannot be seen in a text, and a lone surrogate (a file name that is not UTF-8), is
+        escaped as JSON does, so that a reader gets it exactly and a terminal does not obey it."""
         text = json.dumps(value, ensure_ascii=False, indent=indent)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            text = json.dumps(value, indent=indent)
-        self.line(text)
+        if not text.isascii() or "\x7f" in text:
+            text = "".join(
+                letter if letter == "\n" or can_be_seen(letter) else json.dumps(letter)[1:-1] for letter in text
+            ).replace("\x7f", "\\u007f")
+        self._out.write(text + "\n")
 
     def style(self, text: str, *names: str) -> str:
         if not self.color or not names or not text:
             return text
-        return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
+        return f"{self._mark}[{';'.join(_CODES[name] for name in names)}m{text}{self._mark}[0m"
 
     def cut(self, text: str, width: int) -> str:
         """The text on `width` columns, where lines are cut at all."""
@@ -167,26 +186,9 @@ def accept_any_text() -> None:
             reconfigure(errors="replace")
 
 
-def one_line(text: str) -> str:
-    """Words on one line, with everything that a terminal might obey made visible."""
-    return printable(re.sub(r"\s+", " ", text).strip())
-
-
-def printable(text: str) -> str:
-    """The same lines, with everything but line ends and tabs that a terminal might obey made visible."""
-    if text.isprintable():
-        return text
-    return "".join(_shown(letter) for letter in text.replace("\r\n", "\n").expandtabs(4))
-
-
-def _shown(letter: str) -> str:
-    if letter.isprintable() or letter == "\n":
-        return letter
-    if "\ud800" <= letter <= "\udfff":
-        return "\N{REPLACEMENT CHARACTER}"
-    if unicodedata.category(letter) == "Zs":
-        return " "
-    return letter.encode("unicode_escape").decode()
+def _codes_of(styled: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """What follows each mark, as `[32`, `m` and the rest."""
+    return (part.partition("m") for part in styled)
 
 
 def width_of(text: str) -> int:

@@ -70,7 +70,7 @@ class Trace:
         self.pause()
         if self._is_brief:
             if run.status is RunStatus.OK:
-                self._screen.line(as_text(run.output))
+                self._screen.lines(as_text(run.output))
             return
         output = as_text(run.output)
         if output and output != self._answer:  # what a dry run would have done

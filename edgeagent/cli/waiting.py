@@ -9,7 +9,6 @@ from edgeagent.cli.screen import Screen
 from edgeagent.cli.words import duration
 
 _SECONDS = 1.0
-_CLEARED = "\r\x1b[K"
 
 
 class Waiting:
@@ -35,7 +34,7 @@ class Waiting:
         is_shown = False
         while not self._over.wait(_SECONDS):
             told = self._screen.style(f"   … {duration(time.monotonic() - began)}", "dim")
-            self._screen.write(_CLEARED + told)
+            self._screen.rewrite(told)
             is_shown = True
         if is_shown:
-            self._screen.write(_CLEARED)
+            self._screen.rewrite("")

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgeagent.approval import Approval
 from edgeagent.config import ApprovalSettings
+from edgeagent.visible import one_line
 
 log = logging.getLogger("edgeagent.daemon")
 
@@ -107,7 +108,7 @@ def _post(address: str, told: bytes) -> None:
 
 def _desktop(approval: Approval, environ: Mapping[str, str]) -> list[str] | None:
     """The command that shows a notification; None where there is no desktop."""
-    title = f"{approval.subject.agent} asks: {approval.subject.tool}"
+    title = one_line(f"{approval.subject.agent} asks: {approval.subject.tool}")
     text = f"edgeagent approvals show {approval.id[-8:].lower()}"
     if sys.platform == "darwin":
         script = ("on run a", "display notification (item 2 of a) with title (item 1 of a)", "end run")

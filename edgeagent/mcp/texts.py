@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from edgeagent.visible import can_be_seen
+
 
 def visible(text: str, limit: int) -> str:
     """At most `limit` characters, with every character that cannot be seen shown by its number; line breaks stay."""
@@ -12,6 +14,6 @@ def visible(text: str, limit: int) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable() or character == "\n":
+    if can_be_seen(character) or character == "\n":
         return character
     return " " if character == "\t" else json.dumps(character)[1:-1]

@@ -125,10 +125,10 @@ class Approvals(Queue):
         return _to_approval(row)
 
     def find_approval(self, part: str) -> Approval:
-        """The approval whose id is or begins or ends with `part`."""
+        """The approval whose id is or begins or ends with `part`. Of nothing: none."""
         rows = self._db.rows(
-            "SELECT * FROM approvals"
-            " WHERE upper(:part) IN (id, substr(id, 1, length(:part)), substr(id, -length(:part))) LIMIT 2",
+            "SELECT * FROM approvals WHERE :part != ''"
+            " AND upper(:part) IN (id, substr(id, 1, length(:part)), substr(id, -length(:part))) LIMIT 2",
             {"part": part},
         )
         if len(rows) > 1:

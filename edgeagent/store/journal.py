@@ -113,10 +113,10 @@ class Journal(Part):
         return to_run(found, tuple(self.steps_of(run_id)))
 
     def find_run(self, start: str) -> Run:
-        """The run whose id is or begins or ends with `start`, since nobody types 26 characters."""
+        """The run whose id is or begins or ends with `start`, since nobody types 26 characters. Of nothing: none."""
         rows = self._db.rows(
-            "SELECT id FROM runs WHERE upper(:part) IN (id, substr(id, 1, length(:part)), substr(id, -length(:part)))"
-            " LIMIT 2",
+            "SELECT id FROM runs WHERE :part != ''"
+            " AND upper(:part) IN (id, substr(id, 1, length(:part)), substr(id, -length(:part))) LIMIT 2",
             {"part": start},
         )
         if len(rows) > 1:

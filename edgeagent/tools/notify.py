@@ -6,6 +6,7 @@ be looked up, so after a crash it is not shown again.
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from edgeagent.errors import ToolError
 from edgeagent.schema import Json
 from edgeagent.tools.base import Arguments, Plan, ToolContext, parse_arguments
 from edgeagent.tools.specs import BUILTIN_SPECS
+from edgeagent.visible import one_line, visible
 
 log = logging.getLogger("edgeagent.notify")
 
@@ -64,10 +66,12 @@ class Notify:
         path = self._environ.get("PATH")
         if self._platform == "darwin":
             program = shutil.which("osascript", path=path)
-            return [program, *_SCRIPT, title, message] if program else None
+            return [program, *_SCRIPT, one_line(title), visible(message)] if program else None
         program = shutil.which("notify-send", path=path)
         has_session = any(self._environ.get(name) for name in _SESSION) or self._has_bus()
-        return [program, "--app-name=edgeagent", "--", title, message] if program and has_session else None
+        # A body is markup: what a model wrote makes no link and loads no picture.
+        body = html.escape(visible(message), quote=False)
+        return [program, "--app-name=edgeagent", "--", one_line(title), body] if program and has_session else None
 
     def _has_bus(self) -> bool:
         """Where systemd starts the session's bus, also for services of the user."""
