@@ -24,7 +24,7 @@ def visible(text: str) -> str:
     """The same lines; everything but line ends, tabs and what can be seen is shown by its number."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_shown(letter, is_seen) for letter, is_seen in _judged(text.replace("\r\n", "\n")))
+    return "".join(_shown(letter, is_seen) for letter, is_seen in judged(text.replace("\r\n", "\n")))
 
 
 def printable(text: str) -> str:
@@ -39,7 +39,7 @@ def one_line(text: str) -> str:
 
 def escaped(text: str) -> str:
     """One line from which nothing is missing: line ends, tabs, odd spaces and bytes that are no text are shown too."""
-    return "".join(letter if is_seen else _by_number(letter) for letter, is_seen in _judged(text))
+    return "".join(letter if is_seen else _by_number(letter) for letter, is_seen in judged(text))
 
 
 def exact(text: str) -> str:
@@ -56,20 +56,20 @@ def lookalikes(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def can_be_seen(letter: str, before: str = "") -> bool:
-    """Whether a letter shows itself. `before`: the one before it, which an emoji's selector may follow."""
-    if _is_selector(letter):
-        return letter in "\ufe0e\ufe0f" and before != "" and unicodedata.category(before) in ("So", "Sm")
-    return letter.isprintable() and letter not in _UNSEEN
-
-
-def _judged(text: str) -> Iterator[tuple[str, bool]]:
+def judged(text: str) -> Iterator[tuple[str, bool]]:
     """Each letter, and whether it can be seen where it stands."""
     marks, before = 0, ""
     for letter in text:
         marks = marks + 1 if unicodedata.combining(letter) else 0
         yield letter, can_be_seen(letter, before) and marks <= _MARKS_IN_A_ROW
         before = letter
+
+
+def can_be_seen(letter: str, before: str = "") -> bool:
+    """Whether a letter shows itself. `before`: the one before it, which an emoji's selector may follow."""
+    if _is_selector(letter):
+        return letter in "\ufe0e\ufe0f" and before != "" and unicodedata.category(before) in ("So", "Sm")
+    return letter.isprintable() and letter not in _UNSEEN
 
 
 def _shown(letter: str, is_seen: bool) -> str:

@@ -79,7 +79,7 @@ def show(app: App, name: str, as_json: bool) -> None:
     screen = app.screen
     screen.pairs(_facts(agent, app.runtime.config.model.default))
     screen.line()
-    screen.wrapped(agent.body.strip(), "")
+    screen.wrapped(agent.body.strip(), "  ")
 
 
 def _facts(agent: Agent, default: str) -> list[tuple[str, str]]:

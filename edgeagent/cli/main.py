@@ -115,7 +115,7 @@ def _code_of(group: click.Group, app: App, args: Sequence[str] | None, name: str
 def _tell(app: App, error: EdgeagentError) -> int:
     """`error: ...`, then the next thing to try. Problems of agent files stand bare, as compilers print them."""
     if app.verbose:
-        app.notes.lines(traceback.format_exc().rstrip())
+        app.notes.lines(traceback.format_exc().rstrip(), _FOLLOWING)
     if isinstance(error, AgentFileError | SkillError) and error.problems:
         for problem in error.problems:
             app.notes.line(str(problem))

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from edgeagent.visible import can_be_seen, one_line, printable, visible
+from edgeagent.visible import judged, one_line, printable, visible
 
 __all__ = ["Column", "Screen", "accept_any_text", "cut", "make_screen", "one_line", "printable", "width_of"]
 
@@ -88,7 +88,7 @@ class Screen:
         text = json.dumps(value, ensure_ascii=False, indent=indent)
         if not text.isascii() or "\x7f" in text:
             text = "".join(
-                letter if letter == "\n" or can_be_seen(letter) else json.dumps(letter)[1:-1] for letter in text
+                letter if is_seen or letter == "\n" else json.dumps(letter)[1:-1] for letter, is_seen in judged(text)
             ).replace("\x7f", "\\u007f")
         self._out.write(text + "\n")
 

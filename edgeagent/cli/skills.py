@@ -172,7 +172,7 @@ def validate(app: App, target: str, strict: bool, as_json: bool) -> int:
         warnings = list(skill.warnings)
         problems = drift(skill)
     except SkillError as error:
-        problems = error.message.splitlines()
+        problems = [str(problem) for problem in error.problems] or [error.message]
     reference = reference_faults(folder)
     told = [*warnings, *(f"reference validator: {fault}" for fault in reference or ())]
     if strict:
