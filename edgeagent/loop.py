@@ -46,7 +46,8 @@ Approve = Callable[[Subject, Decision], Decision]
 class Record(Protocol):
     """Keeps what happens. Both are on disk when they return."""
 
-    def started(self, n: int, call: ToolCall, plan: Json) -> None: ...
+    def started(self, n: int, call: ToolCall, plan: Json) -> bool:
+        """False, and nothing was written, where the hour's actions are used up."""
 
     def ended(self, step: Step) -> None: ...
 
@@ -213,11 +214,15 @@ class AgentLoop:
             call,
             self.context(n),
             decide=lambda spec, plan: self._decide(spec, plan, call, n),
-            record_started=lambda plan: self.record.started(n, call, self._as_stored(plan)),
+            record_started=lambda plan: self._begin(n, call, plan),
         )
         self._tool_ended(n, call, result, time.monotonic() - began)
         if result.status == "waiting":
             raise _Ended(Outcome(RunStatus.WAITING))
+
+    def _begin(self, n: int, call: ToolCall, plan: Plan) -> None:
+        if not self.record.started(n, call, self._as_stored(plan)):
+            raise _Ended(self._no_action_left())
 
     def _as_stored(self, plan: Plan) -> Json:
         """With a word on whether it changes something, for the limit on actions."""
@@ -274,8 +279,10 @@ class AgentLoop:
             told = f"dry run: would call {call.name} {json.dumps(call.arguments)}"
             raise _Ended(Outcome(RunStatus.OK, output=told))
         if not self.may_act():
-            limit = self.agent.limits.actions_per_hour
-            raise _Ended(_failed(Reason.LIMIT_ACTIONS, f"{limit} actions an hour are used up"))
+            raise _Ended(self._no_action_left())
+
+    def _no_action_left(self) -> Outcome:
+        return _failed(Reason.LIMIT_ACTIONS, f"{self.agent.limits.actions_per_hour} actions an hour are used up")
 
     def _unanswered(self) -> ToolCall | None:
         """The call of the last recorded turn, where the process ended before it was begun."""

@@ -79,7 +79,8 @@ def decide(
         return Decision("ask", f"{spec.name} always asks")
     if policy.approval == "always":
         return Decision("ask", "every call asks")
-    if policy.approval == "on-write" and acts(spec, writes, hosts) and spec.name not in _ASKS_NOBODY:
+    asks_nobody = spec.name in _ASKS_NOBODY and not spec.origin  # a skill may call its tool what it likes
+    if policy.approval == "on-write" and acts(spec, writes, hosts) and not asks_nobody:
         return Decision("ask", f"{spec.name} changes something")
     return Decision("allow", "within the grants")
 

@@ -153,7 +153,8 @@ class Runtime:
         """
         skills = [self.skills.find(name) for name in agent.skills]
         own = self.toolbox.limited_to([name for name in agent.tools if name in self.toolbox.names()])
-        of_skills = skill_tools(skills, self.skills.find, lambda: self.sandbox.require())
+        servers = (*agent.mcp, *(name.partition("/")[0] for name in agent.tools if "/" in name))
+        of_skills = skill_tools(skills, self.skills.find, lambda: self.sandbox.require(), servers)
         return own.joined([*of_skills, *mcp_tools(agent, self.mcp, self.home.user)])
 
     def _disabled(self) -> frozenset[str]:

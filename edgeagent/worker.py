@@ -75,13 +75,17 @@ class _Journal:
     run_id: str
     on_step: Callable[[Step], None]
     redactor: Redactor
+    may_act: Callable[[], bool]
     answer: Step | None = None
 
-    def started(self, n: int, call: ToolCall, plan: Json) -> None:
+    def started(self, n: int, call: ToolCall, plan: Json) -> bool:
         hide = self.redactor.json
         with self.store.transaction():  # a yes is used up by the call that it was for, or not at all
+            if not plan["reads_only"] and not self.may_act():  # another run of the agent was faster
+                return False
             self.store.use_approval(self.run_id, n)
             self.store.record_step_started(self.run_id, n, "tool", call.name, hide(call.arguments), hide(plan))
+        return True
 
     def ended(self, step: Step) -> None:
         step = hidden(step, self.redactor)
@@ -184,7 +188,7 @@ class Worker:
         """Takes a claimed run to its end, or back to the queue. `stop` ends it soon and leaves it resumable."""
         model: Model | None = None
         run_stop = threading.Event()
-        journal = _Journal(self.store, run.id, on_step, self.redactor)
+        journal = _Journal(self.store, run.id, on_step, self.redactor, lambda: self._may_act(agent))
         try:
             outcome = self._gate(run, agent)
             if outcome is None:

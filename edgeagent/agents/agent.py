@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from edgeagent.agents.conditions import Condition
-from edgeagent.agents.grants import check_grant, check_host, resolve
+from edgeagent.agents.grants import check_grant, check_host, led_out, roots
 from edgeagent.agents.output import check_output
 from edgeagent.agents.template import check_template
 from edgeagent.agents.triggers import Trigger, check_ids_differ, with_ids
@@ -165,6 +165,17 @@ class Grants(Model):
     network: tuple[Host, ...] = ()
     secrets: dict[Holder, tuple[Secret, ...]] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _lead_where_they_say(self, info: ValidationInfo) -> Self:
+        home = info.context.home if info.context is not None else None
+        for written in (*self.read, *self.write):
+            if home and led_out(written, self.write, home.user):
+                told = (
+                    "is a link that leads out of a folder that the agent may write; grant the place itself"
+                )
+                raise ValueError(f'"{written}" {told}')
+        return self
+
 
 class Limits(Model):
     """Of one run: model calls, seconds, tokens; of one hour: tool calls; of one event: attempts."""
@@ -275,12 +286,8 @@ class Agent(Frontmatter):
 
     def read_roots(self, home_dir: Path) -> tuple[Path, ...]:
         """What may be read, with `~` expanded and symlinks resolved. What may be written may be read."""
-        return _roots((*self.grants.read, *self.grants.write), home_dir)
+        return roots((*self.grants.read, *self.grants.write), self.grants.write, home_dir)
 
     def write_roots(self, home_dir: Path) -> tuple[Path, ...]:
         """What may be written, with `~` expanded and symlinks resolved."""
-        return _roots(self.grants.write, home_dir)
-
-
-def _roots(written: tuple[str, ...], home_dir: Path) -> tuple[Path, ...]:
-    return tuple(dict.fromkeys(resolve(path, home_dir) for path in written))
+        return roots(self.grants.write, self.grants.write, home_dir)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,36 @@ def resolve(written: str, home_dir: Path) -> Path:
     return Path(os.path.realpath(_expand(written, home_dir)))
 
 
+def roots(written: Iterable[str], writable: Iterable[str], home_dir: Path) -> tuple[Path, ...]:
+    """Where grants lead now, which may be elsewhere than when the file was read.
+
+    None that leads to a protected place, or by a link in a folder that the agent may write itself to a place outside:
+    otherwise whoever works for the agent there could put the link, and so grant it whatever they like.
+    """
+    kept = []
+    for grant in written:
+        path = resolve(grant, home_dir)
+        try:
+            _refuse_protected(grant, path, home_dir, None)
+        except ValueError:
+            continue
+        if not led_out(grant, writable, home_dir):
+            kept.append(path)
+    return tuple(dict.fromkeys(kept))
+
+
+def led_out(written: str, writable: Iterable[str], home_dir: Path) -> bool:
+    """Whether a grant lies in a folder that may be written and leads out of it by a link there."""
+    read = Path(os.path.normpath(_expand(written, home_dir)))
+    for other in writable:
+        folder = Path(os.path.normpath(_expand(other, home_dir)))
+        if read != folder and folder in read.parents:
+            real = Path(os.path.realpath(folder))
+            if not resolve(written, home_dir).is_relative_to(real):
+                return True
+    return False
+
+
 def check_grant(written: str, info: ValidationInfo) -> str:
     """A path of `grants.read` or `grants.write`. Raises ValueError where it must not be granted."""
     _check_path(written)
@@ -150,13 +182,21 @@ def _both(written: str, home_dir: Path) -> tuple[Path, ...]:
         raise ValueError(f'"{written}" cannot be resolved: {error}') from error
 
 
+def _folded(path: Path) -> Path:
+    """The path as a file system reads it that takes no heed of case, forms of letters or letters that are not seen, as
+    those of macOS and of memory sticks: what names a protected place on any of them is refused on all."""
+    seen = "".join(letter for letter in str(path) if unicodedata.category(letter) != "Cf")
+    return Path(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold()))
+
+
 def _refuse_protected(written: str, path: Path, user: Path, home: Home | None) -> None:
     if path == Path("/"):
         raise ValueError(f'"{written}" is the whole file system; grant the folder that is needed')
+    folded = _folded(path)
     for folder in (user, user.resolve()):
-        if path == folder:
+        if folded == _folded(folder):
             raise ValueError(f'"{written}" is your whole home folder; grant a folder in it')
-        if path in folder.parents:
+        if folded in _folded(folder).parents:
             raise ValueError(f'"{written}" holds your home folder {folder}; grant the folder that is needed')
     for secret in (user / name for name in _CREDENTIALS):
         _refuse(written, path, secret, "the credentials in")
@@ -168,7 +208,8 @@ def _refuse_protected(written: str, path: Path, user: Path, home: Home | None) -
 
 def _refuse(written: str, path: Path, protected: Path, what: str) -> None:
     """Raises ValueError where the path is the protected one, lies in it or holds it, as written or as resolved."""
-    for place in {protected, Path(os.path.realpath(protected))}:
+    path = _folded(path)
+    for place in {_folded(protected), _folded(Path(os.path.realpath(protected)))}:
         if path == place or place in path.parents:
             raise ValueError(f'"{written}" belongs to {what} {protected}')
         if path in place.parents:

@@ -20,6 +20,7 @@ from edgeagent.fields import Duration, Flag, Model, Text, Words, describe, not_e
 from edgeagent.schema import Json
 from edgeagent.secrets.given import NAME as SECRET_NAME
 from edgeagent.skills.files import open_inside, read_head
+from edgeagent.skills.schemas import check_bounded
 from edgeagent.words import did_you_mean
 
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -32,7 +33,7 @@ def _is_schema(value: Json) -> Json:
         jsonschema.Draft202012Validator.check_schema(value)
     except jsonschema.SchemaError as error:
         raise ValueError(f"is no JSON Schema: {error.message}") from error
-    return value
+    return check_bounded(value)
 
 
 def _is_object_schema(value: Json) -> Json:

@@ -9,11 +9,11 @@ a fixed path or host that is not granted is not there. A skill that nobody trust
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent.errors import ToolError
+from edgeagent.errors import SkillError, ToolError
 from edgeagent.sandbox import Command, Limits
 from edgeagent.schema import Json, ToolSpec
 from edgeagent.skills import Installed, Skill, SkillTool
@@ -30,13 +30,21 @@ from edgeagent.tools.skill_command import (
     same_skill,
     secrets_of,
 )
-from edgeagent.tools.skill_loading import LoadSkill
-from edgeagent.tools.skill_script import RunSkillScript
+from edgeagent.tools.skill_loading import LOAD_SKILL, LoadSkill
+from edgeagent.tools.skill_script import RUN_SKILL_SCRIPT, RunSkillScript
+from edgeagent.tools.specs import BUILTIN_SPECS
 
 
-def skill_tools(skills: Sequence[Installed], find: Find, sandbox: OpenSandbox) -> list[Tool]:
-    """The tools that these skills give an agent, in their order."""
+def skill_tools(
+    skills: Sequence[Installed], find: Find, sandbox: OpenSandbox, servers: Collection[str] = ()
+) -> list[Tool]:
+    """The tools that these skills give an agent, in their order. `servers` are the MCP servers that it has.
+
+    Raises SkillError where a tool is called as one of ours, or as a server.
+    """
     readable = [one.skill for one in skills if one.skill is not None]
+    for skill in readable:
+        _check_names(skill, servers)
     tools: list[Tool] = [SkillCall(skill, tool, find, sandbox) for skill in readable for tool in skill.tools]
     scripted = {skill.folder.name: skill for skill in readable if skill.scripts and not skill.has_sidecar}
     if scripted:
@@ -44,6 +52,16 @@ def skill_tools(skills: Sequence[Installed], find: Find, sandbox: OpenSandbox) -
     if readable:
         tools.append(LoadSkill({skill.folder.name: skill for skill in readable}, find))
     return tools
+
+
+def _check_names(skill: Skill, servers: Collection[str]) -> None:
+    """Secrets are bound to tools and servers by name, and so is evidence: a tool must not pass for another."""
+    for tool in skill.tools:
+        if tool.name in BUILTIN_SPECS or tool.name in (LOAD_SKILL, RUN_SKILL_SCRIPT, *servers):
+            name = skill.folder.name
+            whose = "an MCP server" if tool.name in servers else "a built-in one"
+            told = f"skill {name} has a tool named {tool.name}, as {whose} is"
+            raise SkillError.of(told, f"leave {name} out of the agent's skills")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
-
 from edgeagent.errors import EdgeagentError, NotFound, SandboxError, SecretError, SkillError, ToolError
 from edgeagent.sandbox import Command, Outcome, Sandbox, run
 from edgeagent.schema import Json
 from edgeagent.skills import Installed, Skill
+from edgeagent.skills.schemas import schema_fault
 from edgeagent.tools.base import Plan, ToolContext, shown
 
 _ERROR_CHARACTERS = 400
@@ -26,10 +25,8 @@ OpenSandbox = Callable[[], Sandbox]
 
 def check_arguments(arguments: Json, schema: Json) -> None:
     """ToolError, in one line, for arguments that a schema does not take."""
-    fault = next(iter(jsonschema.Draft202012Validator(schema).iter_errors(arguments)), None)
-    if fault is not None:
-        where = ".".join(str(part) for part in fault.absolute_path)
-        raise ToolError(shown(f"{where}: {fault.message}" if where else fault.message)[:_ERROR_CHARACTERS])
+    if fault := schema_fault(arguments, schema):
+        raise ToolError(shown(fault)[:_ERROR_CHARACTERS])
 
 
 def printed(outcome: Outcome, what: str, seconds: float, redact: Callable[[str], str] = str) -> str:
@@ -68,9 +65,8 @@ def checked_output(text: str, schema: Json, what: str) -> str:
         value: Any = json.loads(text)
     except ValueError:
         raise ToolError(f"{what} did not print the JSON that it declares") from None
-    fault = next(iter(jsonschema.Draft202012Validator(schema).iter_errors(value)), None)
-    if fault is not None:
-        raise ToolError(f"{what} printed JSON that does not match its schema: {fault.message[:_ERROR_CHARACTERS]}")
+    if fault := schema_fault(value, schema):
+        raise ToolError(f"{what} printed JSON that does not match its schema: {fault[:_ERROR_CHARACTERS]}")
     return json.dumps(value, ensure_ascii=False)
 
 
