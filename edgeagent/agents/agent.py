@@ -170,9 +170,7 @@ class Grants(Model):
         home = info.context.home if info.context is not None else None
         for written in (*self.read, *self.write):
             if home and led_out(written, self.write, home.user):
-                told = (
-                    "is a link that leads out of a folder that the agent may write; grant the place itself"
-                )
+                told = "is a link that leads out of a folder that the agent may write; grant the place itself"
                 raise ValueError(f'"{written}" {told}')
         return self
 
