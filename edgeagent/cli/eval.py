@@ -53,9 +53,10 @@ def evaluate(
 ) -> int:
     """Try a model on cases: what must be done for an event.
 
-    Cases are written by hand (docs/eval.md). Each runs as in life, from the queue of a real daemon to tools in the sandbox, in a scratch home with the files
-    that the case names; then the calls and the files are compared. AGENT takes the place of the agent that a case file
-    names at its top. Ends with 1 where a case fails, or fewer than --at-least pass.
+    Cases are written by hand (docs/eval.md). Each runs as in life, from the queue of a real daemon to tools in the
+    sandbox, in a scratch home with the files that the case names; then the calls and the files are compared. AGENT
+    takes the place of the agent that a case file names at its top. Ends with 1 where a case fails, or fewer than
+    --at-least pass.
     """
     from edgeagent.cli.evaluated import Report
 
