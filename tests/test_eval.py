@@ -242,3 +242,15 @@ def test_an_agent_with_effects_outside_is_refused_unless_that_is_wanted(tmp_path
     text = f"{agent}cases:\n- {{name: a, event: {{manual: {{}}}}, nothing: true}}\n"
     assert "with --real it may" in problems(tmp_path, text)[0]
     assert read(tmp_path, text, is_real=True)
+
+
+# --- the cases that come with edgeagent -----------------------------------------------------------------------------
+
+
+def test_the_cases_of_the_examples_are_valid_and_many(tmp_path: Path) -> None:
+    known = _known(App({"EDGEAGENT_HOME": str(tmp_path / "edgeagent"), "HOME": str(tmp_path / "user")}))
+    cases = [case for file in sorted((ROOT / "examples" / "cases").glob("*.yaml")) for case in read_cases(file, known)]
+    assert len(cases) >= 150
+    assert len({one.case.name for one in cases}) == len(cases)
+    assert {one.split for one in cases} >= {"narrow", "rules", "values", "steps", "nothing", "messages", "unseen-tools"}
+    assert sum(one.split == "nothing" for one in cases) >= 30
