@@ -99,6 +99,7 @@ class Runtime:
             lambda: self.sandbox.require(),
             utc_now,
             self.home.cache / "mcp-files.json",
+            lambda name: self.secrets.secret(name),
         )
 
     def _secret_names(self) -> frozenset[str]:

@@ -124,9 +124,9 @@ def manners(number: Any, text: str) -> dict[str, Any] | None:
             print("Traceback: it broke", file=sys.stderr)
             os._exit(3)
         case "is_told":
-            heard = ""
-            for _ in range(2):
-                heard += sys.stdin.readline()
+            heard = sys.stdin.readline()
+            with open(FILE, "w", encoding="utf-8") as file:
+                file.write(heard)
             return None
         case "progress":
             for done in range(3):
@@ -194,6 +194,8 @@ def answer(message: dict[str, Any]) -> None:
     result: dict[str, Any] | None = {}
     match method:
         case "initialize":
+            if MANNER == "wants_key" and "KEY" not in os.environ:
+                sys.exit("KEY is not set")
             if MANNER == "mute":
                 time.sleep(3600)
             if MANNER == "dies_at_start":

@@ -19,7 +19,7 @@ from edgeagent.cli.main import cli
 class Commands(McpWorld):
     def app(self) -> App:
         variables = {"EDGEAGENT_HOME": str(self.home), "HOME": str(self.root), "PATH": "/usr/bin:/bin"}
-        return App(variables | {"COLUMNS": "100"})
+        return App(variables | {"COLUMNS": "100", "EDGEAGENT_SECRET_TOKEN": "hush-hush-value"})
 
     def call(self, *arguments: str) -> Result:
         return CliRunner().invoke(cli, list(arguments), prog_name="edgeagent", obj=self.app())

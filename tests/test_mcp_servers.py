@@ -135,6 +135,27 @@ def test_a_run_that_is_stopped_ends_the_server_in_the_middle_of_a_call(world: Mc
     assert gone(world)
 
 
+def test_a_server_is_told_that_its_call_was_cancelled(world: McpWorld) -> None:
+    heard = world.shared / "heard"
+    serve(world, "is_told", str(heard))
+    world.step("variables")
+    stop = threading.Event()
+    threading.Timer(2, stop.set).start()
+    world.run(ToolCall("plain/echo", {"text": "hi"}), stop=stop)
+    world.runtime.mcp.close()
+    assert json.loads(heard.read_text())["method"] == "notifications/cancelled"
+
+
+def test_a_server_that_wants_its_secret_at_the_start_gets_it(world: McpWorld) -> None:
+    world.runtime.environ = {**world.runtime.environ, "EDGEAGENT_SECRET_KEY": "hush-hush-value"}
+    serve(world, "wants_key", more='secrets = ["KEY"]')
+    assert "KEY is not set" in str(world.run("Done.").error)
+    world.runtime.mcp.close()
+    world.agent(grants="{secrets: {plain: [KEY]}}")
+    assert world.step().result == "hi"
+    assert world.runtime.mcp.running("plain") == 1, "the one that listed its tools serves them"
+
+
 def test_an_idle_server_is_ended_and_comes_back(world: McpWorld) -> None:
     serve(world, "good", more='idle = "1s"')
     assert world.step().result == "hi"
@@ -345,7 +366,9 @@ def test_a_list_that_changes_while_it_runs_ends_the_trust(world: McpWorld) -> No
     while world.runtime.mcp.find("plain").state != "changed":
         assert time.monotonic() < until
         time.sleep(0.1)
-    assert gone(world)
+    while not gone(world):
+        assert time.monotonic() < until
+        time.sleep(0.1)
     failed = world.run(ToolCall("plain/echo", {"text": "hi"}))
     assert failed.status == "failed" and "tool echo is described otherwise" in str(failed.error)
 

@@ -13,7 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,10 +39,16 @@ _TICK = 0.25
 _IDLE_TICK = 1.0
 _GRACE = 1.0
 """Seconds that a server has to end by itself when its input is closed."""
+_LAST_WORD = 0.05
+"""Seconds in which the word that a call is cancelled goes out."""
 _MOST_PAGES = 200
 _FIRST_SETTLE, _SETTLE = 0.5, 3.0
 """Seconds in which a server may still add tools: at its first start; at a later one, where it has not those it had."""
 _POLL = 0.1
+
+
+class NotCalled(Exception):
+    """The server was ended for want of calls a moment before this one."""
 
 
 class Hub:
@@ -96,6 +102,7 @@ class Connection:
     _calls: int = 0
     _used: float = field(default_factory=time.monotonic)
     _is_over: bool = False
+    _is_hard: bool = False
     _is_closed: bool = False
     _has_changed: bool = False
 
@@ -119,12 +126,14 @@ class Connection:
 
     def close(self) -> None:
         """Ends it; returns once everything that it started is gone."""
-        self._is_over = True
-        self.hub.call(self._wake.set)
-        self._owner.result()
+        self._end_soon()
+        wait([self._owner])
 
     def call(self, tool: str, arguments: Json, seconds: float, stopped: Callable[[], bool]) -> Json:
-        """The result as MCP has it. ToolError where there is none; a server that takes too long is ended."""
+        """The result as MCP has it. ToolError where there is none; a server that takes too long is ended.
+
+        Raises NotCalled where it had come to its end before.
+        """
         asked = self.hub.begin(self._call(tool, arguments, seconds))
         while True:
             try:
@@ -146,6 +155,8 @@ class Connection:
                 for serve in (self._read, wire.read_errors, wire.write):
                     group.start_soon(self._served, serve, group)
                 await self._session(wire)
+                if not self._is_hard:
+                    await anyio.sleep(_LAST_WORD)
                 group.cancel_scope.cancel()
         finally:
             self._is_over = True
@@ -158,11 +169,15 @@ class Connection:
         try:
             await serve()
         except WireFault as error:
-            self.fault = self.fault or str(error)
+            self._fail(str(error))
             group.cancel_scope.cancel()
         except OSError as error:
-            self.fault = self.fault or (error.strerror or str(error)).lower()
+            self._fail((error.strerror or str(error)).lower())
             group.cancel_scope.cancel()
+
+    def _fail(self, fault: str) -> None:
+        """It is ended at once."""
+        self.fault, self._is_hard = self.fault or fault, True
 
     async def _read(self) -> None:
         await self._wire.read()
@@ -189,6 +204,7 @@ class Connection:
             self._used = time.monotonic()
             self._ready.set_result(self.listed)
             await self._keep_watch(session)
+            self._is_over = True
         except TimeoutError:
             self.fault = self.fault or f"it did not start within {self.manner.start:g} s"
         except (MCPError, ListFault, RuntimeError, ValueError) as error:
@@ -210,7 +226,7 @@ class Connection:
                     self.on_change(now)
                     return
             if limit := self._limit():
-                self.fault = f"it used more {limit} than a server may"
+                self._fail(f"it used more {limit} than a server may")
                 return
             if self._is_closed or _has_ended(self.confined):
                 self.fault = self.fault or await self._why(None)
@@ -228,7 +244,7 @@ class Connection:
     async def _end(self, wire: Wire) -> None:
         wire.close_input()
         deadline = time.monotonic() + _GRACE
-        while not self.fault and not _has_ended(self.confined) and time.monotonic() < deadline:
+        while not self._is_hard and not _has_ended(self.confined) and time.monotonic() < deadline:
             await anyio.sleep(0.01)
         await asyncio.to_thread(self.confined.close)
         wire.close()
@@ -279,6 +295,8 @@ class Connection:
         raise ListFault(f"its list of tools has more than {_MOST_PAGES} pages")
 
     async def _call(self, tool: str, arguments: Json, seconds: float) -> Json:
+        if self._is_over:
+            raise NotCalled
         heard_last: list[str] = []
         self._calls += 1
         self._wire.renew()
@@ -292,9 +310,10 @@ class Connection:
                 result = await self._session_of.send_request(request, types.CallToolResult, progress_callback=heard)
             return result.model_dump(by_alias=True, mode="json", exclude_none=True)
         except TimeoutError:
-            self._end_soon()
             told = f"; it was at {heard_last[-1]}" if heard_last else ""
-            raise ToolError(f"it took longer than {seconds:g} s{told}") from None
+            self.fault = self.fault or f"it took longer than {seconds:g} s{told}"
+            self._end_soon()
+            raise ToolError(self.fault) from None
         except MCPError as error:
             if self._is_over or _has_ended(self.confined) or self.fault:
                 raise ToolError(self.fault or await self._why(error)) from error
@@ -307,7 +326,6 @@ class Connection:
             self._used = time.monotonic()
 
     def _end_soon(self) -> None:
-        """After the word that a call is cancelled has had its time to go out."""
         self._is_over = True
         self.hub.call(self._wake.set)
 

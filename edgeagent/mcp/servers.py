@@ -96,6 +96,7 @@ class Servers:
     pins: where it is kept what was trusted.
     sandbox: the sandbox of this machine; SandboxError where there is none.
     kept: where digests of files are kept, to spare reading them again.
+    secret: looks up the value of a secret, for a server that is started to list its tools.
     """
 
     def __init__(
@@ -106,9 +107,11 @@ class Servers:
         sandbox: Callable[[], Sandbox],
         clock: Callable[[], datetime],
         kept: Path,
+        secret: Callable[[str], str],
     ) -> None:
         self._settings, self._finder, self._sandbox, self._clock = settings, finder, sandbox, clock
         self.pins = pins
+        self._secret = secret
         self._digests = FileDigests(kept)
         self._lock = threading.Lock()
         self._lines: dict[tuple[str, Reach], _Line] = {}
@@ -163,7 +166,7 @@ class Servers:
         if server.state == "new":
             line = self._line(name, reach)
             with line.lock:
-                self._running(server, reach, line, {})
+                self._running(server, reach, line, self._values(reach))
             server = self.find(name).usable()
         return server
 
@@ -177,6 +180,8 @@ class Servers:
         stopped: Callable[[], bool],
     ) -> Json:
         """The result of one call as MCP has it. ToolError or McpError where there is none."""
+        from edgeagent.mcp.connection import NotCalled
+
         line = self._line(server.name, reach)
         with line.lock:
             connection = self._running(server, reach, line, secrets, stopped)
@@ -184,6 +189,8 @@ class Servers:
             result = connection.call(tool, arguments, server.settings.timeout, stopped)
             line.failures = 0
             return result
+        except NotCalled:
+            return self.call(server, reach, secrets, tool, arguments, stopped)
         except ToolError as error:
             if not connection.is_alive:
                 raise ToolError(f"MCP server {server.name}: {connection.fault or error.message}") from error
@@ -194,7 +201,7 @@ class Servers:
         server = self.find(name)
         if server.places is None:
             raise McpError(f"MCP server {name} is not used: {server.reason}", server.hint)
-        connection = self._started(server, server.places, reach, {}, lambda now: None)
+        connection = self._started(server, server.places, reach, self._values(reach), lambda now: None)
         try:
             return connection.listed
         finally:
@@ -225,6 +232,9 @@ class Servers:
 
     # --- starting -----------------------------------------------------------------------------------------------
 
+    def _values(self, reach: Reach) -> dict[str, str]:
+        return {name: self._secret(name) for name in reach.secrets}
+
     def _line(self, name: str, reach: Reach) -> _Line:
         with self._lock:
             return self._lines.setdefault((name, reach), _Line())
@@ -248,6 +258,8 @@ class Servers:
                 self._failed(line, known.fault)
         assert server.places is not None, "a broken server is not used"
         self._pause(server, line)
+        if self._find(server.name, 0.0).usable().fingerprint != server.fingerprint:
+            raise McpError(f"MCP server {server.name} has changed a moment ago", f"edgeagent mcp show {server.name}")
         try:
             connection = self._started(
                 server, server.places, reach, secrets, lambda now: self.pins.note(server.name, now), stopped

@@ -7,7 +7,7 @@ its process has. What it says of its own tools decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeagent.agents import Agent
@@ -75,9 +75,11 @@ def _within(granted: Iterable[Path], wanted: tuple[str, ...] | None, home_dir: P
 
 
 def reach_for(server: Server, agent: Agent, home_dir: Path) -> Reach:
-    """What a server is given of an agent's grants, without secrets."""
+    """What a server is given of an agent's grants, with the secrets that are bound to it and not to one tool."""
     hosts = [host.lower() for host in agent.grants.network]
-    return reach_of(server, agent.name, agent.read_roots(home_dir), agent.write_roots(home_dir), hosts, home_dir)
+    reach = reach_of(server, agent.name, agent.read_roots(home_dir), agent.write_roots(home_dir), hosts, home_dir)
+    bound = agent.grants.secrets.get(server.name, ())
+    return replace(reach, secrets=tuple(name for name in server.settings.secrets if name in bound))
 
 
 def _listed(name: str, agent: Agent, servers: Servers, home_dir: Path) -> Server:
