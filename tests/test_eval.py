@@ -93,7 +93,7 @@ def done(
 
 
 def wrong(case: Case, done: Done) -> list[str]:
-    return list(faults_of(case, done, HARMLESS))
+    return [str(fault) for fault in faults_of(case, done, HARMLESS)]
 
 
 def test_a_file_that_is_where_it_belongs_passes() -> None:
@@ -149,6 +149,21 @@ def test_the_answer_and_the_end_of_the_run_count() -> None:
     failed = done(status=RunStatus.FAILED)
     assert wrong(case(nothing=True), failed) == ["the run ended failed, not ok"]
     assert wrong(case(nothing=True, status=["ok", "failed"]), failed) == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "after", "is_wrong"),
+    [
+        ((), BILL, False),
+        ((MOVE,), {"~/Bills/a.txt": "bill"}, True),
+        ((("notify", {"message": "hm"}, "ok"),), BILL, True),
+        ((("notify", {"message": "hm"}, "denied"),), BILL, False),
+    ],
+)
+def test_what_is_done_wrongly_is_told_from_what_is_left_undone(calls: Any, after: Any, is_wrong: bool) -> None:
+    found = list(faults_of(case(moved="~/Documents/"), done(*calls, after=after), HARMLESS))
+    assert found
+    assert any(fault.was_done for fault in found) is is_wrong
 
 
 def test_wilsons_interval_is_that_of_the_textbook() -> None:

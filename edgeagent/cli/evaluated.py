@@ -65,7 +65,7 @@ class Report:
         self._lines("expected", _expected(judged))
         home = judged.done.home
         self._lines("done", "\n".join(_done(judged.done.run)).replace(home, "~"))
-        self._lines("wrong", "\n".join(judged.faults).replace(home, "~"))
+        self._lines("wrong", "\n".join(map(str, judged.faults)).replace(home, "~"))
         screen.line()
         screen.flush()
 
@@ -80,7 +80,9 @@ class Report:
     def table(self) -> None:
         screen = self._app.screen
         columns = [Column("", flexible=True), Column("cases", right=True), Column("passed", right=True)]
-        columns += [Column("share (95 %)")] + ([Column("without grammar")] if self._free else [])
+        columns += [Column("share (95 %)"), Column("acted wrongly")] + (
+            [Column("without grammar")] if self._free else []
+        )
         rows: list[Sequence[str]] = []
         for kind in _NAMES:
             names = groups(self._judged, _NAMES[kind])
@@ -94,7 +96,7 @@ class Report:
 
     def _row(self, name: str, judged: list[Judged]) -> list[str]:
         counted = count(judged, lambda one: one.passed)
-        row = [name, str(counted.of), str(counted.passed), str(counted)]
+        row = [name, str(counted.of), str(counted.passed), str(counted), str(_wrong(judged))]
         return [*row, str(self._freely(judged))] if self._free else row
 
     def _freely(self, judged: list[Judged]) -> Count:
@@ -120,7 +122,12 @@ class Report:
 
     def _counts(self, judged: list[Judged]) -> Json:
         counted = count(judged, lambda one: one.passed).as_json()
+        counted["wrong_action"] = _wrong(judged).as_json()
         return counted | ({"free": self._freely(judged).as_json()} if self._free else {})
+
+
+def _wrong(judged: list[Judged]) -> Count:
+    return count(judged, lambda one: one.acted_wrongly)
 
 
 def _result(judged: Judged, free: Judged | None) -> Json:
@@ -133,12 +140,13 @@ def _result(judged: Judged, free: Judged | None) -> Json:
         "category": prepared.category,
         "split": prepared.split,
         "passed": judged.passed,
-        "faults": list(judged.faults),
+        "wrong_action": judged.acted_wrongly,
+        "faults": list(map(str, judged.faults)),
         "seconds": round(judged.seconds, 3),
         "run": judged.done.run.as_json(),
     }
     if free is not None:
-        result["free"] = {"passed": free.passed, "faults": list(free.faults), "run": free.done.run.as_json()}
+        result["free"] = {"passed": free.passed, "faults": list(map(str, free.faults)), "run": free.done.run.as_json()}
     return result
 
 

@@ -31,20 +31,26 @@ class Done:
     after: Mapping[str, str]
 
 
-def faults_of(case: Case, done: Done, harmless: Collection[str]) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong. `was_done`: something was done that should not have been; else something is missing."""
+
+    text: str
+    was_done: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def faults_of(case: Case, done: Done, harmless: Collection[str]) -> Iterator[Fault]:
     """What is wrong; nothing where the case passed. `harmless` are the tools that only read."""
     if done.run.status.value not in case.status:
         reason = f" ({done.run.reason}: {done.run.error})" if done.run.reason else ""
-        yield f"the run ended {done.run.status.value}{reason}, not {one_of(case.status)}"
+        yield Fault(f"the run ended {done.run.status.value}{reason}, not {one_of(case.status)}")
     yield from _calls(case, done, harmless)
     yield from _files(case, done)
     if "answer" in case.model_fields_set:
-        yield from (f"answer: {fault}" for fault in faults(case.answer, done.run.output, done.home))
-
-
-def acted(run: Run, harmless: Collection[str]) -> bool:
-    """Whether a call was carried out that may have changed something."""
-    return any(step.status == "ok" and step.name not in harmless for step in tool_steps(run))
+        yield from (Fault(f"answer: {fault}") for fault in faults(case.answer, done.run.output, done.home))
 
 
 def tool_steps(run: Run) -> list[Step]:
@@ -54,7 +60,7 @@ def tool_steps(run: Run) -> list[Step]:
 # --- calls --------------------------------------------------------------------------------------------------------
 
 
-def _calls(case: Case, done: Done, harmless: Collection[str]) -> Iterator[str]:
+def _calls(case: Case, done: Done, harmless: Collection[str]) -> Iterator[Fault]:
     """The calls that are expected, in their order. Others are wrong where they were carried out and may have changed
     something, unless the files decide."""
     expected = list(case.calls or ())
@@ -72,11 +78,11 @@ def _calls(case: Case, done: Done, harmless: Collection[str]) -> Iterator[str]:
                 continue
             near = wrong
         if judged and step.status == "ok" and step.name not in ignored:
-            yield f"a call that is not expected: {call_text(step.name, step.arguments)}"
+            yield Fault(f"a call that is not expected: {call_text(step.name, step.arguments)}", was_done=True)
     for call in expected:
         why = f" ({'; '.join(near)})" if near and call is expected[0] else ""
         status = "" if call.status == "ok" else f", {call.status}"
-        yield f"no call {call_text(call.tool, call.arguments)}{status}{why}"
+        yield Fault(f"no call {call_text(call.tool, call.arguments)}{status}{why}")
 
 
 def _call_faults(call: Call, step: Step, home: str) -> Iterator[str]:
@@ -92,7 +98,7 @@ def call_text(tool: str, arguments: Mapping[str, Any]) -> str:
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-def _files(case: Case, done: Done) -> Iterator[str]:
+def _files(case: Case, done: Done) -> Iterator[Fault]:
     """The files that are expected; all others must be as they were."""
     if not (case.nothing or case.moved or case.disk is not None):
         return
@@ -105,15 +111,16 @@ def _files(case: Case, done: Done) -> Iterator[str]:
     for path in sorted({*done.before, *done.after} - named.keys()):
         if done.before.get(path) != done.after.get(path):
             what = "new" if path not in done.before else "gone" if path not in done.after else "changed"
-            yield f"{path} is {what}"
+            yield Fault(f"{path} is {what}", was_done=True)
 
 
-def _file(path: str, wanted: Any, done: Done) -> Iterator[str]:
+def _file(path: str, wanted: Any, done: Done) -> Iterator[Fault]:
     found = done.after.get(path)
     if wanted is False:
         if found is not None:
-            yield f"{path} is still there"
+            yield Fault(f"{path} is still there")
     elif found is None:
-        yield f"{path} is not there"
+        yield Fault(f"{path} is not there", was_done=path in done.before)
     elif wanted is not True:
-        yield from (f"{path}: {fault}" for fault in faults(wanted, found))
+        changed = found != done.before.get(path)
+        yield from (Fault(f"{path}: {fault}", was_done=changed) for fault in faults(wanted, found))

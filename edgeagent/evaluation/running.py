@@ -15,7 +15,7 @@ from edgeagent.api.client import DaemonClient
 from edgeagent.errors import EdgeagentError
 from edgeagent.evaluation.agents import rewritten
 from edgeagent.evaluation.cases import Given
-from edgeagent.evaluation.judging import Done, faults_of
+from edgeagent.evaluation.judging import Done, Fault, faults_of
 from edgeagent.evaluation.reading import Prepared
 from edgeagent.evaluation.scratch import Scratch
 from edgeagent.schema import Json, Run, RunStatus, format_time
@@ -32,12 +32,17 @@ class Judged:
 
     prepared: Prepared
     done: Done
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
     seconds: float
 
     @property
     def passed(self) -> bool:
         return not self.faults
+
+    @property
+    def acted_wrongly(self) -> bool:
+        """Whether something was done that should not have been; a case can also fail by what is missing."""
+        return any(fault.was_done for fault in self.faults)
 
 
 class _DeferredError(EdgeagentError):
