@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_world import World
+from daemon_world import wait_for
+from mcp_world import PYTHON, SERVER
 
 AGENTS = """\
 agents:
@@ -173,3 +177,26 @@ def test_without_the_grammar_the_same_model_answers_too(world: World) -> None:
     for one in told["results"]:
         assert one["run"]["steps"][0]["output_tokens"] > 0
         assert one["free"]["run"]["steps"][0]["output_tokens"] > 0
+
+
+def test_servers_of_the_settings_are_there_as_in_life(world: World) -> None:
+    program = world.root / "server" / "server.py"
+    program.parent.mkdir()
+    shutil.copy(SERVER, program)
+    (world.home / "config.toml").write_text(f"[mcp.plain]\ncommand = {json.dumps([PYTHON, str(program), 'good'])}\n")
+    world.agent("speaker", "---\nmcp: [plain]\napproval: never\n---\nSay it again.\n")
+    case = "- {name: a, agent: speaker, event: {manual: {}}, calls: [plain/echo: {text: hi}]}\n"
+    found = Cases(world, case, [{"name": "plain/echo", "arguments": {"text": "hi"}}, "Done."]).results()
+    assert found["a"]["faults"] == []
+
+
+def test_ended_from_outside_it_leaves_nothing_behind(world: World) -> None:
+    cases = Cases(world, BILL, [600, "Done."])
+    world.variables["TMPDIR"] = str(world.root / "tmp")
+    (world.root / "tmp").mkdir()
+    process = world.started("eval", "--cases", str(cases.file), "--model", str(cases.script))
+    wait_for(lambda: list(world.root.glob("tmp/*/edgeagent/edgeagent.db")) or process.poll() is not None)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert not list((world.root / "tmp").iterdir())

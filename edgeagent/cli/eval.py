@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -157,7 +160,7 @@ def _judged(app: App, cases: list[Prepared], models: dict[str, str], *, is_free:
     from edgeagent.evaluation.running import Runner
     from edgeagent.evaluation.scratch import Scratch
 
-    with Scratch(app.home, app.environ, is_free=is_free, keep=keep) as scratch:
+    with _ended_in_order(), Scratch(app.home, app.environ, is_free=is_free, keep=keep) as scratch:
         if keep:
             app.note(f"the scratch home stays: EDGEAGENT_HOME={scratch.home} edgeagent runs list")
         runner = Runner(scratch, models)
@@ -167,3 +170,17 @@ def _judged(app: App, cases: list[Prepared], models: dict[str, str], *, is_free:
             except EdgeagentError as error:
                 place = f"{case.file}:{case.line}: {case.case.name}"
                 raise EdgeagentError(f"{place}: {error.message}", error.hint) from error
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends as Ctrl-C does, so that no daemon and no scratch home are left behind."""
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
