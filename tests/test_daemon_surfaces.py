@@ -184,10 +184,22 @@ def test_the_daemon_loads_no_heavy_library_to_start() -> None:
     assert printed == "set()\n"
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the kernel shows no libraries of a process here")
+def test_a_daemon_on_a_new_home_holds_no_library_that_it_does_not_need(place: Place) -> None:
+    """numpy comes with sqlite-utils, rpds with jsonschema: together they would be a quarter of what a daemon takes."""
+    for example in sorted((Path(__file__).parent.parent / "examples").glob("*.md")):
+        (place.home / "agents" / example.name).write_bytes(example.read_bytes())
+    with place.daemon() as process:
+        wait_for(lambda: len(place.client.status()["agents"]) >= 3)
+        mapped = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "_pydantic_core" in mapped
+    assert [name for name in ("numpy", "rpds", "llama", "libggml") if f"/{name}" in mapped] == []
+
+
 def test_two_agents_with_a_single_run_each_are_worked_at_once(place: Place) -> None:
     place.config("[daemon]\nworkers = 2\n")
     for name in ("one", "two"):
-        place.agent(name, "triggers: []", script=[3, "Done."])
+        place.agent(name, "triggers: []", script=[60, "Done."])
     with place.daemon():
         for name in ("one", "two"):
             place.call("trigger", name)

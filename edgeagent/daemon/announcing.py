@@ -11,17 +11,15 @@ import json
 import logging
 import os
 import queue
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 
 from edgeagent.approval import Approval
 from edgeagent.config import ApprovalSettings
-from edgeagent.visible import one_line
+from edgeagent.tools.notify import NO_DESKTOP, Desktop
 
 log = logging.getLogger("edgeagent.daemon")
 
@@ -42,6 +40,7 @@ class Announcer:
         self._environ = {
             name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
         }
+        self._desktop = Desktop(environ)
         self._waiting: queue.Queue[Approval | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name="announcer", daemon=True)
 
@@ -70,9 +69,12 @@ class Announcer:
                     log.warning("approval %s could not be announced: %s", approval.id, error)
 
     def _on_desktop(self, approval: Approval) -> None:
-        command = _desktop(approval, self._environ)
-        if self._settings().desktop and command:
-            self._run(command, b"")
+        if not self._settings().desktop:
+            return
+        asked = f"{approval.subject.agent} asks: {approval.subject.tool}"
+        failure = self._desktop.show(asked, f"edgeagent approvals show {approval.id[-8:].lower()}")
+        if failure not in (None, NO_DESKTOP):
+            raise ValueError(failure)
 
     def _on_approval(self, approval: Approval) -> None:
         hook = self._settings().on_approval
@@ -104,16 +106,3 @@ def _post(address: str, told: bytes) -> None:
     request = urllib.request.Request(address, told, {"Content-Type": "application/json"}, method="POST")
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         answer.read(1)
-
-
-def _desktop(approval: Approval, environ: Mapping[str, str]) -> list[str] | None:
-    """The command that shows a notification; None where there is no desktop."""
-    title = one_line(f"{approval.subject.agent} asks: {approval.subject.tool}")
-    text = f"edgeagent approvals show {approval.id[-8:].lower()}"
-    if sys.platform == "darwin":
-        script = ("on run a", "display notification (item 2 of a) with title (item 1 of a)", "end run")
-        return ["osascript", *(word for line in script for word in ("-e", line)), title, text]
-    program = shutil.which("notify-send")
-    if program is None or not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
-        return None
-    return [program, "--app-name=edgeagent", "--", title, text]

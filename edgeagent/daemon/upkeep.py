@@ -17,7 +17,7 @@ from edgeagent.config import JournalSettings
 from edgeagent.errors import HomeError
 from edgeagent.home import Home
 from edgeagent.runtime import Runtime
-from edgeagent.store import Store
+from edgeagent.store import Store, make_apart
 from edgeagent.tools.trash import empty_trash
 
 log = logging.getLogger("edgeagent")
@@ -104,6 +104,7 @@ class Upkeep:
 
 def open_journal(runtime: Runtime) -> Store:
     """The journal for the daemon; says loudly where a damaged one had to be put aside."""
+    make_apart(runtime.home.database)
     opened = runtime.checked_writer()
     if opened.put_aside:
         log.error("%s", opened.why)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jsonschema
-from referencing import Registry
-
 from edgeagent.errors import ToolError
 from edgeagent.mcp.texts import visible
 from edgeagent.schema import Json
@@ -33,6 +30,9 @@ def text_of(result: Json, output_schema: Json | None) -> str:
 
 def schema_fault(value: Any, schema: Json) -> str:
     """The first fault in one line; empty where there is none. Fetches nothing that a schema refers to."""
+    import jsonschema  # heavy, and only for servers that declare schemas
+    from referencing import Registry
+
     fault = next(iter(jsonschema.Draft202012Validator(schema, registry=Registry()).iter_errors(value)), None)
     if fault is None:
         return ""

@@ -90,7 +90,7 @@ class Systemd:
             self._ask("daemon-reload")
             call(self._systemctl("reset-failed", NAME), self._variables())  # nothing to reset is no fault
         beside = self.path.with_name(f"{NAME}.d")
-        notes += [f"what you changed beside it is kept: {beside}"] if beside.is_dir() else []
+        notes += [f"what you changed beside it is kept: {beside}"] if beside.is_dir() and any(beside.iterdir()) else []
         return Installed(self.path, True, tuple(notes))
 
     def start(self) -> None:

@@ -83,7 +83,7 @@ SystemCallFilter=@system-service @mount sethostname seccomp
 SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self
 SystemCallErrorNumber=EPERM
 # Left open on purpose:
-#   ProtectKernelTunables, ProtectHostname, ProcSubset   with any of them bubblewrap does not start
+#   ProtectKernelTunables, ProtectHostname, ProcSubset   with any of them bubblewrap does not run
 #   ProtectProc                                          whether the process that holds a run still lives
 #   MemoryDenyWriteExecute                               skills in languages that compile while they run
 #   PrivateNetwork, IPAddressDeny                        hosts are granted agent by agent

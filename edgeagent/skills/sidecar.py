@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import jsonschema
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edgeagent.agents.frontmatter import MAX_BYTES, read_yaml
@@ -20,6 +19,7 @@ from edgeagent.fields import Duration, Flag, Model, Text, Words, describe, not_e
 from edgeagent.schema import Json
 from edgeagent.secrets.given import NAME as SECRET_NAME
 from edgeagent.skills.files import open_inside, read_head
+from edgeagent.skills.plain import check_schema
 from edgeagent.skills.schemas import check_bounded
 from edgeagent.words import did_you_mean
 
@@ -29,10 +29,7 @@ _INTERPRETERS = frozenset({"python3", "python", "sh", "bash", "node", "perl", "r
 
 
 def _is_schema(value: Json) -> Json:
-    try:
-        jsonschema.Draft202012Validator.check_schema(value)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"is no JSON Schema: {error.message}") from error
+    check_schema(value)
     return check_bounded(value)
 
 

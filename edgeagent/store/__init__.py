@@ -13,7 +13,7 @@ Everything above this floor sees `Store` and never SQL.
 from edgeagent.store.backup import back_up
 from edgeagent.store.damage import Opened, open_checked
 from edgeagent.store.journal import Changes
-from edgeagent.store.store import Store, open_read_only, open_store
+from edgeagent.store.store import Store, make_apart, open_read_only, open_store
 from edgeagent.store.values import FileState, UnfinishedStep
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Store",
     "UnfinishedStep",
     "back_up",
+    "make_apart",
     "open_checked",
     "open_read_only",
     "open_store",

@@ -5,8 +5,10 @@ Checks whose file it is and how old, before anything reads a table.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,7 @@ from edgeagent.store.triggers import TriggerState
 
 SCHEMA_VERSION = 7
 """The number of migrations. It stands here so that opening an up-to-date file need not import them."""
+_APART_SECONDS = 60.0
 
 
 class Store(TriggerState, Memory, Retention, Approvals):
@@ -82,6 +85,24 @@ def open_store(
         database.close()
         raise
     return Store(database, clock)
+
+
+def make_apart(path: Path) -> None:
+    """Makes a database that is missing in a process of its own, which takes what sqlite-utils loads away with it.
+
+    That is 14 MB with numpy, where a daemon takes 60. What goes wrong is left to `open_store`, which says it.
+    """
+    if path.exists():
+        return
+    program = "import sys, pathlib, edgeagent.store as store; store.open_store(pathlib.Path(sys.argv[1])).close()"
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [sys.executable, "-P", "-c", program, str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_APART_SECONDS,
+        )
 
 
 def open_read_only(path: Path, *, clock: Clock = system_clock, busy_seconds: float = BUSY_SECONDS) -> Store:

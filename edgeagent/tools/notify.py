@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from edgeagent.errors import ToolError
 from edgeagent.schema import Json
@@ -23,6 +24,7 @@ from edgeagent.visible import one_line, visible
 log = logging.getLogger("edgeagent.notify")
 
 SECONDS = 5.0
+NO_DESKTOP = "there is no desktop here"
 _SESSION = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS")
 _KEPT = ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "XAUTHORITY", *_SESSION)
 _SCRIPT = (
@@ -41,8 +43,7 @@ class Notify:
     spec = BUILTIN_SPECS["notify"]
 
     def __init__(self, environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> None:
-        self._environ = environ
-        self._platform = platform
+        self._desktop = Desktop(environ, platform)
 
     def plan(self, arguments: Json, context: ToolContext) -> Plan:
         asked = parse_arguments(NotifyArguments, arguments)
@@ -52,8 +53,7 @@ class Notify:
 
     def apply(self, plan: Plan, context: ToolContext) -> str:
         title, message = plan.arguments["title"], plan.arguments["message"]
-        command = self._command(title, message)
-        failure = self._shown(command, context) if command else "there is no desktop here"
+        failure = self._desktop.show(title, message, context.key)
         if failure is None:
             return "shown on the desktop"
         log.info("%s: %s", title, message, extra={"run": context.run_id})
@@ -62,30 +62,24 @@ class Notify:
     def was_applied(self, plan: Plan, context: ToolContext) -> str | None:
         return None
 
-    def _command(self, title: str, message: str) -> list[str] | None:
-        path = self._environ.get("PATH")
-        if self._platform == "darwin":
-            program = shutil.which("osascript", path=path)
-            return [program, *_SCRIPT, one_line(title), visible(message)] if program else None
-        program = shutil.which("notify-send", path=path)
-        has_session = any(self._environ.get(name) for name in _SESSION) or self._has_bus()
-        # A body is markup: what a model wrote makes no link and loads no picture.
-        body = html.escape(visible(message), quote=False)
-        return [program, "--app-name=edgeagent", "--", one_line(title), body] if program and has_session else None
 
-    def _has_bus(self) -> bool:
-        """Where systemd starts the session's bus, also for services of the user."""
-        folder = self._environ.get("XDG_RUNTIME_DIR")
-        return bool(folder) and os.path.exists(f"{folder}/bus")
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """The desktop of whoever sits at this device, as far as this process can reach it."""
 
-    def _shown(self, command: list[str], context: ToolContext) -> str | None:
-        """Why it could not be shown; None where it was."""
-        kept = {name: self._environ[name] for name in _KEPT if name in self._environ}
-        environment = kept | {"EDGEAGENT_IDEMPOTENCY_KEY": context.key}
+    environ: Mapping[str, str]
+    platform: str = sys.platform
+
+    def show(self, title: str, message: str, key: str = "") -> str | None:
+        """Why it could not be shown; None where it was. `key` stays the same where a call is repeated."""
+        command = self.command(_plain(title), _plain(message))
+        if command is None:
+            return NO_DESKTOP
+        kept = {name: self.environ[name] for name in _KEPT if name in self.environ}
         try:
             done = subprocess.run(
                 command,
-                env=environment,
+                env=kept | ({"EDGEAGENT_IDEMPOTENCY_KEY": key} if key else {}),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -97,6 +91,23 @@ class Notify:
             return f"{os.path.basename(command[0])}: {error}"
         said = done.stderr.strip().splitlines()
         return None if done.returncode == 0 else (said[-1] if said else f"exit code {done.returncode}")
+
+    def command(self, title: str, message: str) -> list[str] | None:
+        """None where there is no desktop."""
+        path = self.environ.get("PATH")
+        if self.platform == "darwin":
+            program = shutil.which("osascript", path=path)
+            return [program, *_SCRIPT, one_line(title), visible(message)] if program else None
+        program = shutil.which("notify-send", path=path)
+        has_session = any(self.environ.get(name) for name in _SESSION) or self._has_bus()
+        # A body is markup: what a model wrote makes no link and loads no picture.
+        body = html.escape(visible(message), quote=False)
+        return [program, "--app-name=edgeagent", "--", one_line(title), body] if program and has_session else None
+
+    def _has_bus(self) -> bool:
+        """Where systemd starts the session's bus, also for services of the user."""
+        folder = self.environ.get("XDG_RUNTIME_DIR")
+        return bool(folder) and os.path.exists(f"{folder}/bus")
 
 
 def _plain(text: str) -> str:

@@ -30,7 +30,7 @@ from edgeagent.logs import JsonLines, Lines, LogFile, Priorities
 from edgeagent.model.template import ChatTemplate
 from edgeagent.schema import Event, Message, Outcome, RunStatus, Step, ToolCall, ToolSpec
 from edgeagent.store import open_store
-from edgeagent.tools.notify import Notify
+from edgeagent.tools.notify import Desktop
 
 TEXTS = {
     "clear the screen": "\x1b[2J",
@@ -243,8 +243,8 @@ def notification(place: Place) -> str:
     program = place.world.root / "notify-send"
     program.write_text('#!/bin/sh\nprintf "%s " "$@" > "$0.seen"\n')
     program.chmod(0o755)
-    tool = Notify({"PATH": f"{place.world.root}:{os.environ['PATH']}", "DISPLAY": ":0"}, "linux")
-    command = tool._command(HOSTILE.replace("\0", ""), HOSTILE.replace("\0", ""))
+    desktop = Desktop({"PATH": f"{place.world.root}:{os.environ['PATH']}", "DISPLAY": ":0"}, "linux")
+    command = desktop.command(HOSTILE.replace("\0", ""), HOSTILE.replace("\0", ""))
     assert command
     subprocess.run(command, check=True, timeout=30)
     shown = Path(f"{program}.seen").read_text()
