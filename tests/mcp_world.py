@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgeagent.model.scripted import ScriptedModel
 from edgeagent.runtime import Runtime, enqueue_manual, open_runtime, utc_now
+from edgeagent.sandbox.opening import candidates, choose
 from edgeagent.schema import Run, Step, ToolCall
 
 SERVER = Path(__file__).with_name("mcp_server.py")
@@ -47,6 +48,15 @@ class McpWorld:
             yield self.runtime
         finally:
             self.runtime.close()
+
+    def reduce(self) -> None:
+        """From now on servers run at the level `reduced`."""
+        scratch = self.runtime.home.cache / "scratch"
+        scratch.mkdir(exist_ok=True)
+        levels = candidates(self.runtime.home.state(), scratch)
+        opened = choose(levels[1:], scratch, "reduced")
+        assert opened.level == "reduced", opened.reasons
+        self.runtime.__dict__["sandbox"] = opened
 
     def agent(self, settings: str = "mcp: [plain]", *, grants: str = "", approval: str = "never") -> None:
         granted = grants if grants else f"{{write: ['{self.shared}']}}"

@@ -136,14 +136,18 @@ def test_memory(world: McpWorld) -> None:
     assert "likes tea" in file.read_text()
 
 
-def test_all_five_at_once(world: McpWorld) -> None:
+@pytest.mark.parametrize("level", ["full", "reduced"])
+def test_all_five_at_once(world: McpWorld, level: str) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=world.shared, check=True)
     world.declare("time", [str(VENV / "mcp-server-time")])
     world.declare("git", [str(VENV / "mcp-server-git")])
     world.declare("everything", node("server-everything"))
     world.declare("files", node("server-filesystem", str(world.shared)))
     world.declare("memory", node("server-memory"), f'env = {{MEMORY_FILE_PATH = "{world.shared}/memory.jsonl"}}')
+    world.runtime.mcp.close()
     world.runtime.reload_config()
+    if level == "reduced":
+        world.reduce()
     world.agent(
         "tools: [time/get_current_time, git/git_status, everything/echo, files/list_directory, memory/read_graph]"
     )
@@ -154,5 +158,7 @@ def test_all_five_at_once(world: McpWorld) -> None:
         ToolCall("files/list_directory", {"path": str(world.shared)}),
         ToolCall("memory/read_graph", {}),
     )
-    assert run.status == "ok", run.error
+    results = [(step.status, step.result) for step in run.steps if step.kind == "tool"]
+    assert [status for status, _ in results] == ["ok"] * 5, results
+    assert world.runtime.sandbox.level == level
     assert all(world.runtime.mcp.running(name) for name in world.runtime.mcp.names())

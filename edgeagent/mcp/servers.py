@@ -35,6 +35,8 @@ _PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 _WAITED = 2.0
 """A pause no longer than this is waited for; a longer one is an error of the call."""
 _CPU_SECONDS = 86_400.0
+_NO_SYSTEM = {"GIT_CONFIG_NOSYSTEM": "1"}
+"""At level reduced /etc/gitconfig is there and cannot be read, which git takes for an end."""
 _LOOKED_SECONDS = 30.0
 """The files of a server that runs are looked at again after so long."""
 
@@ -328,7 +330,7 @@ def _command(settings: McpServer, places: Places, reach: Reach, secrets: Mapping
         reads=tuple(dict.fromkeys((*places.own, *places.borrowed, *reach.reads))),
         writes=reach.writes,
         hosts=reach.hosts,
-        environment={"PATH": ":".join(places.path), **settings.env},
+        environment={"PATH": ":".join(places.path), **_NO_SYSTEM, **settings.env},
         secret_environment=secrets,
         limits=Limits(memory=settings.memory, cpu_seconds=_CPU_SECONDS, wall_seconds=_CPU_SECONDS, processes=128),
     )
