@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,13 +13,14 @@ import pytest
 
 from edgeagent.agents.frontmatter import read_document
 from edgeagent.cli.app import App
-from edgeagent.cli.eval import _known
+from edgeagent.cli.eval import _known, evaluate
 from edgeagent.errors import CaseFileError
 from edgeagent.evaluation.agents import adapted, rewritten
-from edgeagent.evaluation.cases import Case
+from edgeagent.evaluation.cases import Case, CaseFile, MadeTool
 from edgeagent.evaluation.judging import Done, faults_of
-from edgeagent.evaluation.matching import check, faults
+from edgeagent.evaluation.matching import WORDS, check, faults
 from edgeagent.evaluation.reading import Prepared, read_cases
+from edgeagent.evaluation.scratch import Scratch
 from edgeagent.evaluation.tally import Count
 from edgeagent.schema import Run, RunStatus, Step
 
@@ -185,6 +187,18 @@ def test_an_agent_gets_its_name_and_model_and_keeps_the_rest() -> None:
     assert plain.data == {"name": "b", "tools": []}
 
 
+def test_each_evaluation_has_a_folder_of_its_own_with_a_name_that_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = App({"EDGEAGENT_HOME": str(tmp_path / "own"), "HOME": str(tmp_path)}).home
+    (tmp_path / "edgeagent-eval").symlink_to("/nowhere")
+    with Scratch(own, {}) as one, Scratch(own, {}) as two:
+        assert [one.root.name, two.root.name] == ["edgeagent-eval-2", "edgeagent-eval-3"]
+        assert one.root.stat().st_mode & 0o777 == 0o700
+    assert not one.root.exists()
+
+
 def test_paths_of_the_persons_home_mean_the_scratch_home() -> None:
     assert adapted("read: [/home/me/Inbox, /home/meg/x]", "/home/me") == "read: [~/Inbox, /home/meg/x]"
 
@@ -257,6 +271,24 @@ def test_an_agent_with_effects_outside_is_refused_unless_that_is_wanted(tmp_path
     text = f"{agent}cases:\n- {{name: a, event: {{manual: {{}}}}, nothing: true}}\n"
     assert "with --real it may" in problems(tmp_path, text)[0]
     assert read(tmp_path, text, is_real=True)
+
+
+def test_the_case_files_of_the_page_are_valid(tmp_path: Path) -> None:
+    agents = tmp_path / "edgeagent" / "agents"
+    agents.mkdir(parents=True)
+    (agents / "inbox.md").write_text(AGENT)
+    (agents / "night-watch.md").write_text(AGENT)
+    page = (ROOT / "docs" / "eval.md").read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert [len(read(tmp_path, block)) for block in blocks] == [3, 1]
+
+
+def test_the_page_names_every_key_option_and_word() -> None:
+    page = (ROOT / "docs" / "eval.md").read_text("utf-8")
+    keys = {*Case.model_fields, *CaseFile.model_fields, *MadeTool.model_fields} - {"description", "read_only", "cases"}
+    options = {name for option in evaluate.params for name in option.opts if name.startswith("--")} - {"--cases"}
+    for name in (*keys, *options, *WORDS):
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?!\w)", page), name
 
 
 # --- the cases that come with edgeagent -----------------------------------------------------------------------------

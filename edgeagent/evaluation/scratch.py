@@ -6,6 +6,7 @@ One daemon serves many cases, which find the home folder empty each time.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -43,7 +44,7 @@ class Scratch:
 
     def __init__(self, own: Home, environ: Mapping[str, str], *, is_free: bool = False, keep: bool = False) -> None:
         self._own, self._environ, self._is_free, self._keep = own, environ, is_free, keep
-        self.root = Path(os.path.realpath(tempfile.mkdtemp(prefix="edgeagent-eval-")))
+        self.root = _new_folder(Path(os.path.realpath(tempfile.gettempdir())))
         self.user = self.root / "home"
         self._process: subprocess.Popen[bytes] | None = None
         self._skills: Mapping[str, MadeSkill] | None = None
@@ -139,6 +140,19 @@ class Scratch:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+def _new_folder(parent: Path) -> Path:
+    """A folder that nobody has, under the first name that is free: the model reads it in every path, and one by chance
+    would make each evaluation another one."""
+    for number in itertools.count(1):
+        path = parent / ("edgeagent-eval" if number == 1 else f"edgeagent-eval-{number}")
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("counting does not end")
 
 
 def _answers(client: DaemonClient) -> bool:
