@@ -43,9 +43,10 @@ pocket:                                 ## train the bundled model again; takes 
 	.venv-pocket/bin/python models/pocket/train.py --tokens $(TOKENS) --out models/pocket/build
 	.venv-pocket/bin/python models/pocket/export.py --out models/pocket/build --gguf models/pocket/pocket.gguf
 
-torture:                                ## the promises, SCALE=0.01 to 1, ONLY=1,3; prints violations in n
+torture:                                ## the promises, kept or broken; a run that was cut goes on; SCALE=0.01 takes minutes
 	@packaging/setup.sh dev
-	PYTHONPATH=tests $(BIN)/python -m torture "$(or $(SCALE),0.01)" "$(ONLY)"
+	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(filter-out full,$(SCALE)),--scale $(SCALE)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(RECORDS),--records $(RECORDS)) $(if $(AGAIN),--again $(AGAIN))
 
 service-test:                           ## the service under a real systemd, booted from Debian packages; as root
 	@packaging/setup.sh dev

@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from edgeagent.agents import Agent
-from edgeagent.approval import Approval
+from edgeagent.approval import Approval, Subject
 from edgeagent.approver import Approver, Ask, nobody_there
 from edgeagent.earlier import earlier_messages
 from edgeagent.errors import Denied, EdgeagentError, HomeError, ModelError, ModelHostDied, NotEnoughMemory, NotFound
@@ -23,8 +24,9 @@ from edgeagent.lookout import Lookout
 from edgeagent.loop import AgentLoop, Begun
 from edgeagent.model.protocol import Model
 from edgeagent.policy import bound_secrets, policy_of
+from edgeagent.recording import Recording
 from edgeagent.redaction import Redactor
-from edgeagent.schema import Event, Json, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
+from edgeagent.schema import Decision, Event, Outcome, Reason, Run, RunStatus, Step, Terms, ToolCall
 from edgeagent.store import Store
 from edgeagent.tools.base import Plan, ToolContext
 from edgeagent.tools.toolbox import Toolbox
@@ -61,46 +63,6 @@ class _Notes:
 
 def _no_secrets(name: str) -> str:
     raise NotFound(f"the secret {name} is not set")
-
-
-@dataclass(slots=True)
-class _Journal:
-    """Writes a run's steps as they happen, and tells whoever watches.
-
-    A final answer is written together with the end of the run that follows from it at once, which spares an SD card a
-    write. A process that dies in between asks the model again.
-    """
-
-    store: Store
-    run_id: str
-    on_step: Callable[[Step], None]
-    redactor: Redactor
-    may_act: Callable[[], bool]
-    answer: Step | None = None
-
-    def started(self, n: int, call: ToolCall, plan: Json) -> bool:
-        hide = self.redactor.json
-        with self.store.transaction():  # a yes is used up by the call that it was for, or not at all
-            if not plan["reads_only"] and not self.may_act():  # another run of the agent was faster
-                return False
-            self.store.use_approval(self.run_id, n)
-            self.store.record_step_started(self.run_id, n, "tool", call.name, hide(call.arguments), hide(plan))
-        return True
-
-    def ended(self, step: Step) -> None:
-        step = hidden(step, self.redactor)
-        if step.kind == "chat" and step.status == "ok" and not step.calls:
-            self.answer = step
-        else:
-            self.store.record_step(self.run_id, step)
-        self.on_step(step)
-
-    def end(self, written: Callable[[], object]) -> None:
-        """Writes the answer, where there is one, and what became of the run: both or none."""
-        with self.store.transaction():
-            if self.answer:
-                self.store.record_step(self.run_id, self.answer)
-            written()
 
 
 @dataclass
@@ -188,13 +150,14 @@ class Worker:
         """Takes a claimed run to its end, or back to the queue. `stop` ends it soon and leaves it resumable."""
         model: Model | None = None
         run_stop = threading.Event()
-        journal = _Journal(self.store, run.id, on_step, self.redactor, lambda: self._may_act(agent))
+        may_act = partial(self._may_act, agent)
+        recording = Recording(self.store, run.agent, run.id, on_step, self.redactor, may_act)
         try:
             outcome = self._gate(run, agent)
             if outcome is None:
                 model = self.models(agent)
                 with self._lookout.watching(run.id, stop, run_stop):
-                    outcome = self._run(run, agent, model, run_stop, ask, dry_run, journal)
+                    outcome = self._run(run, agent, model, run_stop, ask, dry_run, recording)
         except HomeError as error:  # the journal itself cannot be written: nothing about this run can be told
             if self._is_foreground:
                 raise
@@ -210,7 +173,7 @@ class Worker:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
         except Exception as error:
             outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=f"{type(error).__name__}: {error}")
-        self._write(lambda: self._end(run, agent, outcome, model, journal, stop), stop)
+        self._write(lambda: self._end(run, agent, outcome, model, recording, stop), stop)
 
     def _put_back(self, run: Run, told: str, stop: threading.Event) -> None:
         log.error("%s", told, extra={"agent": run.agent, "run": run.id})
@@ -239,8 +202,14 @@ class Worker:
         stop: threading.Event,
         ask: Ask,
         dry_run: bool,
-        journal: _Journal,
+        recording: Recording,
     ) -> Outcome:
+        approver = Approver(self.store, self.clock, self.approval_seconds(), self.redactor, ask, self.announce)
+
+        def approve(subject: Subject, decision: Decision) -> Decision:
+            recording.write()
+            return approver(subject, decision)
+
         loop = AgentLoop(
             agent=agent,
             event=Event(run.agent, run.trigger, run.trigger_id, run.id, run.event),
@@ -248,9 +217,9 @@ class Worker:
             toolbox=self.toolbox(agent),
             context=lambda n: self._context(run.id, agent, n, stop),
             policy=policy_of(agent, self.home_dir),
-            record=journal,
+            record=recording,
             stop=stop,
-            approve=Approver(self.store, self.clock, self.approval_seconds(), self.redactor, ask, self.announce),
+            approve=approve,
             may_act=lambda: self._may_act(agent),
             alarm=self._lookout.alarm,
             dry_run=dry_run,
@@ -307,13 +276,13 @@ class Worker:
         agent: Agent,
         outcome: Outcome,
         model: Model | None,
-        journal: _Journal,
+        recording: Recording,
         stop: threading.Event,
     ) -> None:
         """Writes the end; or puts the run back when the daemon stops, or when another attempt may help."""
         told = {"agent": run.agent, "run": run.id}
         if outcome.status is RunStatus.WAITING:
-            self.store.await_approval(run.id, model.name if model else None)
+            recording.end(lambda: self.store.await_approval(run.id, model.name if model else None))
             log.info("run %s of %s waits for approval", run.id, run.agent, extra=told)
             return
         if outcome.status is RunStatus.DEFERRED:
@@ -321,19 +290,20 @@ class Worker:
             log.info("run %s of %s is deferred: %s", run.id, run.agent, outcome.reason, extra=told)
             return
         if outcome.status is RunStatus.CANCELLED and stop.is_set() and not self._is_foreground:
-            self.store.requeue(run.id, None, counts=False)
+            recording.end(lambda: self.store.requeue(run.id, None, counts=False))
             log.info("run %s of %s goes on at the next start", run.id, run.agent, extra=told)
             return
         may_help = outcome.reason in (Reason.MODEL_ERROR, Reason.CRASHED) and self._crashes(run) < MOST_CRASHES
         if may_help and run.attempt < agent.limits.attempts and not self._is_foreground:
             pause = self._backoff(run.attempt)
-            self.store.requeue(run.id, self.clock() + timedelta(seconds=pause), outcome.error)
+            due = self.clock() + timedelta(seconds=pause)
+            recording.end(lambda: self.store.requeue(run.id, due, outcome.error))
             log.warning(
                 "run %s of %s is tried again in %.0f s: %s", run.id, run.agent, pause, outcome.error, extra=told
             )
             return
         outcome = self._hidden(outcome)
-        journal.end(lambda: self.store.finish(run.id, outcome, self.clock(), model.name if model else None))
+        recording.end(lambda: self.store.finish(run.id, outcome, self.clock(), model.name if model else None))
         self.on_end(run.agent, outcome)
         words = f" ({outcome.reason}): {outcome.error}" if outcome.reason else ""
         log.info("run %s of %s ended %s%s", run.id, run.agent, outcome.status.value, words, extra=told)
@@ -369,17 +339,3 @@ class Worker:
                     is_told = True
                 if stop.wait(REWRITE_SECONDS):
                     return
-
-
-def hidden(step: Step, redactor: Redactor) -> Step:
-    """The step without the values of secrets."""
-    hide = redactor.text
-    return replace(
-        step,
-        name=hide(step.name),
-        result=hide(step.result),
-        error=hide(step.error),
-        reasoning=hide(step.reasoning),
-        arguments=redactor.json(step.arguments),
-        calls=tuple(ToolCall(call.name, redactor.json(call.arguments)) for call in step.calls),
-    )

@@ -45,6 +45,7 @@ missing_test_packages() {
     command -v pdftotext >/dev/null || printf 'poppler-utils\n'
     /usr/bin/python3 -c 'import PIL' 2>/dev/null || printf 'python3-pil\n'
     command -v systemd-analyze >/dev/null || printf 'systemd\n'
+    command -v strace >/dev/null || printf 'strace\n'
 }
 
 install_packages() {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +16,37 @@ from pathlib import Path
 import pytest
 from daemon_world import MOVE, Place, wait_for
 
+from edgeagent.daemon.lock import held
+from edgeagent.errors import HomeError
 from edgeagent.schema import RunStatus
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def test_a_daemon_that_has_just_taken_the_lock_is_named_and_not_the_dead_one_before(tmp_path: Path) -> None:
+    lock = tmp_path / "daemon.lock"
+    lock.write_text("1\n")
+    os.utime(lock, (0, 0))  # what stands there was written before any process that lives now had begun
+    with lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def write_number() -> None:
+            lock.write_text(f"{os.getpid()}\n")
+
+        threading.Timer(0.3, write_number).start()
+        with pytest.raises(HomeError, match=rf"process {os.getpid()}\)"), held(lock):
+            pass
+
+
+def test_a_lock_whose_holder_does_not_say_who_it_is_is_still_a_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "daemon.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(HomeError, match="process unknown"), held(lock):
+            pass
 
 
 def test_a_new_agent_file_is_taken_up_without_a_restart(place: Place) -> None:

@@ -18,7 +18,7 @@ FLOORS = {
     1: {"config", "agents", "secrets"},
     2: {"store", "model", "policy", "power", "sandbox", "skills"},
     3: {"tools"},
-    4: {"loop", "lookout", "prompt", "earlier", "triggers", "mcp"},
+    4: {"loop", "lookout", "prompt", "earlier", "recording", "triggers", "mcp"},
     5: {"worker", "approver", "gate", "telemetry"},
     6: {"api"},
     7: {"models", "runtime"},

@@ -8,7 +8,7 @@ import pytest
 from conftest import FakeClock
 
 from edgeagent.schema import Event, Outcome, QueueLimit, RunStatus, Terms
-from edgeagent.store import Store
+from edgeagent.store import Store, open_store
 
 Mode = Literal["queued", "single", "restart", "parallel"]
 
@@ -41,6 +41,43 @@ def test_room_that_a_claim_makes_is_used_again(store: Store, clock: FakeClock) -
     first = put(store, clock, "1")
     assert store.claim("daemon:1", clock())
     assert statuses(store, [first, put(store, clock, "2"), put(store, clock, "3")]) == ["running", "queued", "skipped"]
+
+
+def test_room_is_counted_anew_when_another_process_has_filled_the_queue(store: Store, clock: FakeClock) -> None:
+    limited(store, "queued", 3)
+    put(store, clock, "1")
+    with open_store(store.path, clock=clock) as other:
+        put(other, clock, "2")
+        put(other, clock, "3")
+    assert statuses(store, [put(store, clock, "4")]) == ["skipped"]
+
+
+def test_a_run_that_is_tried_again_takes_its_room(store: Store, clock: FakeClock) -> None:
+    failed = put(store, clock, "1")
+    store.finish(failed, Outcome(RunStatus.FAILED), clock())
+    limited(store, "queued", 2)
+    put(store, clock, "2")
+    store.retry(failed)
+    assert statuses(store, [put(store, clock, "3")]) == ["skipped"]
+
+
+def test_a_run_that_goes_back_to_the_queue_has_kept_its_room(store: Store, clock: FakeClock) -> None:
+    limited(store, "queued", 2)
+    first = put(store, clock, "1")
+    store.claim("daemon:1", clock())
+    put(store, clock, "2")
+    store.requeue(first, None)
+    assert statuses(store, [put(store, clock, "3")]) == ["skipped"]
+
+
+def test_a_burst_does_not_count_the_queue_for_each_event(store: Store, clock: FakeClock) -> None:
+    limited(store, "queued", 1000)
+    asked: list[str] = []
+    store._db.raw.set_trace_callback(asked.append)
+    for n in range(50):
+        put(store, clock, str(n))
+    assert sum("count(*)" in statement for statement in asked) == 1
+    assert not any("OFFSET" in statement for statement in asked)
 
 
 def test_the_limit_of_one_agent_is_no_matter_of_another(store: Store, clock: FakeClock) -> None:

@@ -9,7 +9,7 @@ import pytest
 from conftest import FakeClock
 
 from edgeagent.schema import Event, RunStatus
-from edgeagent.store import FileState, Store, open_store
+from edgeagent.store import FileState, Store, open_read_only, open_store
 
 STATE = FileState(size=12, mtime_ns=1_700_000_000_123_456_789, inode=42, sha256="ab" * 32, appearance=1)
 
@@ -103,6 +103,20 @@ def test_what_an_agent_wrote_is_known_until_someone_changes_it(store: Store) -> 
     store.record_own_write("inbox", "/in/caf\udce9.txt", 20, 333, 8)
     assert store.is_own_write("inbox", "/in/caf\udce9.txt", 20, 333, 8)
     assert not store.is_own_write("inbox", "/in/caf\udce9.txt", 10, 111, 7)
+
+
+def test_what_an_agent_has_just_written_is_known_at_once_and_lasts_from_the_end_of_its_call(
+    store: Store, tmp_path: Path
+) -> None:
+    store.note_own_write("inbox", "/in/a.txt", 10, 111, 7)
+    store.note_own_write("other", "/in/a.txt", 10, 111, 7)
+    assert store.is_own_write("inbox", "/in/a.txt", 10, 111, 7)
+    assert not store.is_own_write("inbox", "/in/a.txt", 10, 222, 7)
+    with open_read_only(store.path) as reader:
+        assert not reader.is_own_write("inbox", "/in/a.txt", 10, 111, 7)
+        store.keep_own_writes("inbox")
+        assert reader.is_own_write("inbox", "/in/a.txt", 10, 111, 7)
+        assert not reader.is_own_write("other", "/in/a.txt", 10, 111, 7)
 
 
 def test_a_time_that_came_is_recorded_with_its_event(store: Store, clock: FakeClock) -> None:

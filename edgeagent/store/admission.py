@@ -25,11 +25,15 @@ class Admission(Journal):
     def __init__(self, database: Database, clock: Clock) -> None:
         super().__init__(database, clock)
         self._limits: dict[str, QueueLimit] = {}
+        self._room: dict[str, int] = {}
+        """How many more events each agent can surely take: counting its queue for each one takes long in a burst."""
+        self._data_version = -1
         self._told: Callable[[], object] = lambda: None
 
     def limit_queues(self, limits: Mapping[str, QueueLimit]) -> None:
         """From now on these agents have limits; all others none."""
         self._limits = dict(limits)
+        self._room.clear()
 
     def tell(self, told: Callable[[], object]) -> None:
         """`told` is called, from any thread, whenever there may be something to claim.
@@ -55,7 +59,7 @@ class Admission(Journal):
         """
         with self._db.transaction() as connection:
             limit = self._limits.get(event.agent)
-            if limit and status is RunStatus.QUEUED and (refusal := _refusal(connection, event.agent, limit)):
+            if limit and status is RunStatus.QUEUED and (refusal := self._refusal(connection, event.agent, limit)):
                 status, reason = RunStatus.SKIPPED, refusal
             run_id = _insert(connection, _row(event, now, status, reason, due_at, terms or Terms()))
             if run_id and limit and limit.mode == "restart" and status is RunStatus.QUEUED:
@@ -63,6 +67,41 @@ class Admission(Journal):
         if run_id and status is RunStatus.QUEUED:
             self._told()
         return run_id
+
+    def _refusal(self, connection: sqlite3.Connection, agent: str, limit: QueueLimit) -> str | None:
+        """Why the agent takes no further event now; None where it does."""
+        if limit.mode == "restart":
+            return None
+        if limit.mode == "single":
+            is_busy = connection.execute(f"SELECT 1 FROM runs WHERE {_AT_WORK} LIMIT 1", {"agent": agent}).fetchone()
+            return "another run of the agent was going on (concurrency: single)" if is_busy else None
+        if self._has_room(connection, agent, limit.max):
+            return None
+        # The row that is the last of `max`, rather than a count of all: the queue of an agent may be long.
+        is_full = connection.execute(
+            """SELECT 1 FROM runs WHERE agent = :agent AND ended_at IS NULL AND status IN ('queued', 'deferred')
+                LIMIT 1 OFFSET :last""",
+            {"agent": agent, "last": limit.max - 1},
+        ).fetchone()
+        return f"{limit.max} runs of the agent were waiting already (concurrency.max)" if is_full else None
+
+    def _has_room(self, connection: sqlite3.Connection, agent: str, most: int) -> bool:
+        """Whether there is room without counting; uses up one place of it.
+
+        Runs that have not ended can come back to the queue, so all of them are counted. Only `retry` brings back more,
+        and what another connection writes.
+        """
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version:
+            self._data_version = version
+            self._room.clear()
+        left = self._room.get(agent, 0)
+        if left == 0:
+            open_runs = "SELECT 1 FROM runs WHERE agent = ? AND ended_at IS NULL LIMIT ?"
+            counted = connection.execute(f"SELECT count(*) FROM ({open_runs})", [agent, most]).fetchone()[0]
+            left = most - int(counted)
+        self._room[agent] = max(0, left - 1)
+        return left > 0
 
     def terms(self, run_id: str) -> Terms:
         """How the caller wanted the run to be made."""
@@ -114,22 +153,6 @@ def _insert(connection: sqlite3.Connection, row: dict[str, str | int | None]) ->
         f"INSERT INTO runs ({columns}) VALUES ({values}) ON CONFLICT (agent, event_key) DO NOTHING", row
     )
     return str(row["id"]) if inserted.rowcount else None
-
-
-def _refusal(connection: sqlite3.Connection, agent: str, limit: QueueLimit) -> str | None:
-    """Why the agent takes no further event now; None where it does."""
-    if limit.mode == "restart":
-        return None
-    if limit.mode == "single":
-        is_busy = connection.execute(f"SELECT 1 FROM runs WHERE {_AT_WORK} LIMIT 1", {"agent": agent}).fetchone()
-        return "another run of the agent was going on (concurrency: single)" if is_busy else None
-    # The row that is the last of `max`, rather than a count of all: the queue of an agent may be long.
-    is_full = connection.execute(
-        """SELECT 1 FROM runs WHERE agent = :agent AND ended_at IS NULL AND status IN ('queued', 'deferred')
-            LIMIT 1 OFFSET :last""",
-        {"agent": agent, "last": limit.max - 1},
-    ).fetchone()
-    return f"{limit.max} runs of the agent were waiting already (concurrency.max)" if is_full else None
 
 
 def _make_room(connection: sqlite3.Connection, agent: str, run_id: str, now: datetime) -> None:

@@ -252,13 +252,15 @@ class Queue(Admission):
 
         The steps of the earlier round stay in the table; `run` and `steps_of` show the round in hand.
         """
-        self._move(
-            run_id,
-            """status = 'queued', attempt = 0, retry = retry + 1, due_at = NULL, owner = NULL, cancel_requested = 0,
-               reason = NULL, error = NULL, output = NULL, started_at = NULL, ended_at = NULL""",
-            {"id": run_id},
-            frm=(RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED, RunStatus.SKIPPED),
-        )
+        with self._db.transaction():
+            self._room.clear()
+            self._move(
+                run_id,
+                """status = 'queued', attempt = 0, retry = retry + 1, due_at = NULL, owner = NULL, cancel_requested = 0,
+                   reason = NULL, error = NULL, output = NULL, started_at = NULL, ended_at = NULL""",
+                {"id": run_id},
+                frm=(RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED, RunStatus.SKIPPED),
+            )
 
     def _move(self, run_id: str, assignments: str, parameters: dict[str, Any], *, frm: Collection[RunStatus]) -> None:
         with self._db.transaction() as connection:

@@ -12,10 +12,19 @@ from datetime import datetime
 
 from edgeagent.schema import Event, Json, RunStatus, format_time
 from edgeagent.store.chains import Chains
+from edgeagent.store.connection import Clock, Database
 from edgeagent.store.values import FileState, from_json, from_path, to_json, to_key, to_path, to_text, to_time
+
+OwnWrite = tuple[int, int, int]
+"""Size, mtime and inode of what an agent left at a path."""
 
 
 class TriggerState(Chains):
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database, clock)
+        self._noted: dict[tuple[str, str], OwnWrite] = {}
+        """What agents have just written, not yet in the database: a write less for an SD card."""
+
     def files(self, agent: str, trigger_id: str) -> dict[str, FileState]:
         """The files that the trigger has recorded as being there, by path."""
         rows = self._db.rows("SELECT * FROM files WHERE agent = ? AND trigger_id = ?", [agent, trigger_id])
@@ -80,8 +89,18 @@ class TriggerState(Chains):
                 "UPDATE watches SET baseline_at = NULL WHERE agent = ? AND trigger_id = ?", [agent, trigger_id]
             )
 
+    def note_own_write(self, agent: str, path: str, size: int, mtime_ns: int, inode: int) -> None:
+        """What an agent has just written, so that its own triggers leave it alone. Not lasting: see below."""
+        self._noted[agent, path] = (size, mtime_ns, inode)
+
+    def keep_own_writes(self, agent: str) -> None:
+        """Makes what was noted of the agent last. Belongs into the transaction with the end of the tool call."""
+        noted = [(path, written) for (whose, path), written in list(self._noted.items()) if whose == agent]
+        for path, written in noted:
+            self.record_own_write(agent, path, *written)
+
     def record_own_write(self, agent: str, path: str, size: int, mtime_ns: int, inode: int) -> None:
-        """Notes what an agent has just written, so that its own triggers leave it alone."""
+        """Both at once."""
         with self._db.transaction() as connection:
             connection.execute(
                 """INSERT INTO own_writes (agent, path, size, mtime_ns, inode, written_at) VALUES (?, ?, ?, ?, ?, ?)
@@ -89,9 +108,12 @@ class TriggerState(Chains):
                           inode = excluded.inode, written_at = excluded.written_at""",
                 [agent, to_path(path), size, mtime_ns, inode, self._now()],
             )
+        self._noted.pop((agent, path), None)
 
     def is_own_write(self, agent: str, path: str, size: int, mtime_ns: int, inode: int) -> bool:
         """Whether what stands at the path is exactly what the agent last wrote there."""
+        if noted := self._noted.get((agent, path)):
+            return noted == (size, mtime_ns, inode)
         return bool(
             self._db.value(
                 "SELECT 1 FROM own_writes WHERE agent = ? AND path = ? AND size = ? AND mtime_ns = ? AND inode = ?",

@@ -189,7 +189,8 @@ class FileTrigger:
         for path, seen in listing.files.items():
             known = self._manifest.files.get(path)
             if known is None or known.sha256 == UNREADABLE or not self._manifest.is_as_recorded(path, seen):
-                self._settling.touch(path, departed=replaced and known is not None and _was_written(known, seen))
+                departed = replaced and known is not None and _was_written(known, seen)
+                self._settling.touch(path, departed=departed, seen=seen)
 
     def _settle_all(self, paths: Iterable[str]) -> None:
         for path in paths:

@@ -17,14 +17,17 @@ _FORGOTTEN = (-2, 0, 0)
 
 
 def note_own_write(store: Store, agent: str, path: Path | str) -> None:
-    """Call this right after the agent wrote, moved or deleted what is, or was, at `path`."""
+    """Call this right after the agent wrote, moved or deleted what is, or was, at `path`.
+
+    The note is heeded at once, and lasts from the next `Store.keep_own_writes`.
+    """
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        store.record_own_write(agent, str(path), *_GONE)
+        store.note_own_write(agent, str(path), *_GONE)
         return
     if not stat.S_ISDIR(status.st_mode):  # a folder may hold files of others
-        store.record_own_write(agent, str(path), *sight_of(status)[:3])
+        store.note_own_write(agent, str(path), *sight_of(status)[:3])
 
 
 def is_own(store: Store, agent: str, path: str, seen: Sight | None) -> bool:

@@ -38,14 +38,17 @@ class Settling:
     def __len__(self) -> int:
         return len(self._candidates)
 
-    def touch(self, path: str, *, departed: bool = False) -> None:
-        """Something happened at `path`. One that waits already keeps its turn: its second look will tell."""
+    def touch(self, path: str, *, departed: bool = False, seen: Sight | None = None) -> None:
+        """Something happened at `path`. One that waits already keeps its turn: its second look will tell.
+
+        `seen` is the first look, where there was one just now.
+        """
         with self._lock:
             waiting = self._candidates.get(path)
             if waiting is not None:
                 waiting.departed = waiting.departed or departed
                 return
-        candidate = Candidate(path, _glance(path), self._monotonic() + self._settle, departed)
+        candidate = Candidate(path, seen or _glance(path), self._monotonic() + self._settle, departed)
         with self._lock:
             raced = self._candidates.setdefault(path, candidate)
             raced.departed = raced.departed or departed

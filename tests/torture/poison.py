@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from edgeagent.schema import RunStatus
-from torture.tally import Tally
+from torture.tally import NotMade, Tally
 from torture.world import World, journal_runs, until
 
 
@@ -18,13 +18,15 @@ def poisoned(tally: Tally, root: Path, events: int, attempts: int) -> None:
         {"*poison*": [{"error": "the model broke"}], "*": ["Seen."]},
     )
     world.drop(*(f"poison-{n}.txt" for n in range(events)))
-    with world.run_daemon():
-        until(lambda: len(journal_runs(world.home)) >= events if world.answers() else False, 60)
+    with world.run_daemon() as process:
+        world.wait_until_it_answers(process)
+        if not until(lambda: len(journal_runs(world.home)) >= events, 120):
+            raise NotMade("the poison was not found in two minutes")
         began = time.monotonic()
         world.drop(*(f"good-{n}.txt" for n in range(events)))
-        until(lambda: _ended(world, "good") == events, 60)
-        tally.measured("seconds for as many good events beside them, at most", round(time.monotonic() - began, 2))
-        until(lambda: _ended(world, "poison") == events, 60 + 15 * 2**attempts)
+        until(lambda: _ended(world, "good") == events, 120)
+        tally.measured(f"until {events} good events beside the poison had ended", time.monotonic() - began, "s")
+        until(lambda: _ended(world, "poison") == events, 120 + 15 * 2**attempts)
     for run in journal_runs(world.home):
         if str(run.event["name"]).startswith("poison"):
             tally.tried()

@@ -13,9 +13,9 @@ from pathlib import Path
 from edgeagent.errors import EdgeagentError
 from edgeagent.store import open_store
 from torture.cuts import CALLS, OPTIONS, Call, image, read_log
-from torture.tally import Tally
+from torture.tally import NotMade, Tally
 from torture.tracing import logging
-from torture.world import World, is_whole, scratch, until
+from torture.world import World, is_whole, memory_disk, scratch, until
 
 KEEPS = ("none", "some", "torn", "torn", "all")
 _ULID = re.compile(rb'"id": ?"([0-9A-HJKMNP-TV-Z]{26})"')
@@ -28,13 +28,14 @@ def cuts(tally: Tally, root: Path, images: int, seed: int, *, synchronous: str =
     world.config(f'[daemon]\nworkers = 2\n[journal]\nsynchronous = "{synchronous}"\n')
     log = root / "calls.log"
     with world.run_daemon(logging(CALLS, log, *OPTIONS)) as process:
-        until(lambda: world.answers() or process.poll() is not None, 60)
+        world.wait_until_it_answers(process)
         for _ in range(rounds):
             world.put(2)
             world.submit(3)
-            until(world.all_ended, 60)
+            until(world.all_ended, 300)
         os.killpg(process.pid, signal.SIGKILL)
-    tally.check(world.all_ended(), "the work that was to be traced did not end")
+    if not world.all_ended():
+        raise NotMade("the work that was to be traced did not end")
     calls = read_log(log)
     told = {found: call.begun for call in calls if call.name in ("sendto", "write") for found in _accepted(call)}
     known = {run_id: line for run_id, line in told.items() if run_id in world.accepted}
@@ -58,7 +59,7 @@ def _files(world: World) -> list[str]:
 def _check(
     tally: Tally, world: World, calls: list[Call], known: dict[str, int], content: dict[str, bytes], cut: int
 ) -> None:
-    with scratch() as folder:
+    with scratch(memory_disk()) as folder:
         for path, data in content.items():
             (folder / Path(path).name).write_bytes(data)
         database = folder / "edgeagent.db"

@@ -45,6 +45,9 @@ def longest_counts(world: World, calls: Iterable[str]) -> dict[str, int]:
 
     log = world.root / "calls.log"
     with world.run_daemon(logging(calls, log)) as process:
+        world.wait_until_it_answers(process)
+        world.submit(1)
+        world.submit(1, "caller")
         until(world.all_ended, 60)
         process.terminate()
     counts = Counter(re.findall(r"^(\d+) +(\w+)\(", log.read_text(errors="replace"), re.MULTILINE))

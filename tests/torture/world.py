@@ -24,12 +24,14 @@ from daemon_world import MOVE, Place
 from edgeagent.errors import EdgeagentError, HomeError
 from edgeagent.schema import Run, RunStatus
 from edgeagent.store import open_read_only
-from torture.tally import Tally
+from torture.effects import Outside, check_ledger
+from torture.tally import NotMade, Tally
 
 NOTE = {"name": "append_file", "arguments": {"path": "{ledger}", "content": "{{ event.name }}"}}
 """One line for one event."""
-SETTLE_SECONDS = 90.0
+SETTLE_SECONDS = 300.0
 """How long the last daemon gets to bring all to an end, on a machine that may be busy."""
+START_SECONDS = 120.0
 DONE = {RunStatus.OK, RunStatus.INTERRUPTED}
 
 
@@ -40,6 +42,7 @@ class World(Place):
         super().__init__(root)
         self.settings = f"limits: {{attempts: 100, actions_per_hour: 1000000}}\n{settings}"
         self.accepted: dict[str, str] = {}
+        """The name of the event, by the id of the run that the daemon answered with."""
         self.dropped: list[str] = []
         self.config("[daemon]\nworkers = 2\n")
         self.notes_and_moves(thinking)
@@ -50,6 +53,18 @@ class World(Place):
 
     def _note(self, agent: str) -> object:
         return json.loads(json.dumps(NOTE).replace("{ledger}", str(self.ledger(agent))))
+
+    def calls_out(self, outside: Outside) -> None:
+        """One more agent, `caller`: by hand, a request to a server that nobody can ask later whether it came."""
+        call = {
+            "name": "http_request",
+            "arguments": {"url": f"http://127.0.0.1:{outside.port}/", "method": "POST", "body": "{{ event.name }}"},
+        }
+        script = self.script([call, "Called."], "caller")
+        (self.home / "agents" / "caller.md").write_text(
+            f"---\nname: caller\nmodel: {script}\ntools: [http_request]\napproval: never\ntriggers: []\n"
+            f'grants: {{network: ["127.0.0.1:{outside.port}"]}}\n{self.settings}\n---\nCall.\n'
+        )
 
     def ledger(self, agent: str) -> Path:
         return self.done / f"{agent}.ledger"
@@ -63,13 +78,13 @@ class World(Place):
             self.dropped.append(name)
             os.replace(part, self.inbox / name)
 
-    def submit(self, count: int) -> int:
+    def submit(self, count: int, agent: str = "desk") -> int:
         """Events by hand; gives how many were accepted. What the daemon did not answer for is not accepted."""
         before = len(self.accepted)
         for _ in range(count):
             name = f"note-{time.monotonic_ns()}"
             with suppress(EdgeagentError, OSError):
-                self.accepted[self.client.submit("desk", {"name": name})] = name
+                self.accepted[self.client.submit(agent, {"name": name})] = name
         return len(self.accepted) - before
 
     @contextmanager
@@ -89,8 +104,10 @@ class World(Place):
                 os.killpg(process.pid, 9)
             process.wait()
 
-    def answers(self) -> bool:
-        return self._answers()
+    def wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        """For the daemon, or for its end."""
+        if not until(lambda: self._answers() or process.poll() is not None, START_SECONDS):
+            raise NotMade(f"no daemon answered in {START_SECONDS:g} s")
 
     def all_ended(self) -> bool:
         """Whether nothing is left to do."""
@@ -124,7 +141,7 @@ class World(Place):
             tally.check(run.status in DONE, f"a run of {run.event.get('name')} ended {run.status}: {run.error}")
             if run.agent == "inbox" and run.status is RunStatus.OK:
                 tally.check((self.done / str(run.event["name"])).exists(), f"{run.event['name']} was not moved")
-        for agent in ("inbox", "desk"):
+        for agent in ("inbox", "desk", "caller"):
             check_ledger(tally, self.ledger(agent), [run for run in runs if run.agent == agent])
 
     def unended(self) -> list[str]:
@@ -134,18 +151,6 @@ class World(Place):
         except HomeError as error:
             return [error.message]
         return [*open_runs[:5], *sorted(missing)[:5]]
-
-
-def check_ledger(tally: Tally, ledger: Path, runs: list[Run]) -> None:
-    """Exactly one line for a run that says `ok`, at most one for any other, and none that no run knows of."""
-    lines = Counter(ledger.read_text().splitlines() if ledger.exists() else [])
-    for run in runs:
-        count = lines.pop(str(run.event.get("name")), 0)
-        if run.status is RunStatus.OK:
-            tally.check(count == 1, f"the effect of {run.event.get('name')} is there {count} times")
-        else:
-            tally.check(count <= 1, f"the effect of {run.event.get('name')}, {run.status}, is there {count} times")
-    tally.check(not lines, f"effects without a run: {list(lines)[:5]}")
 
 
 def is_whole(path: Path) -> bool:
