@@ -42,6 +42,7 @@ class Recording:
     def ended(self, step: Step) -> None:
         step = hidden(step, self.redactor)
         if step.kind == "chat" and step.status == "ok":
+            self.write()
             self._said = step
         else:
             with self._together():
@@ -55,7 +56,7 @@ class Recording:
             written()
 
     def write(self) -> None:
-        """What was not written yet, before a person is waited for."""
+        """What was not written yet: before a person is waited for, or the model says more."""
         if self._said:
             self.end(lambda: None)
 
