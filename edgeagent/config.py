@@ -96,7 +96,9 @@ class DaemonSettings(Model):
     scan_interval: Duration = Field(
         default=300.0, ge=1, description="Duration between two full scans of watched folders."
     )
-    workers: Count = Field(default=1, le=64, description="Runs worked at a time.")
+    workers: Whole = Field(
+        default=0, le=64, description="Runs worked at a time; 0: two, and up to four on a machine of many cores."
+    )
 
 
 class PrefixCacheSettings(Model):

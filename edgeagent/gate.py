@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from edgeagent import power
@@ -16,6 +16,8 @@ from edgeagent.store import Store
 
 PERIOD = 5.0
 """Seconds for which an answer holds. A machine does not cool down faster."""
+FITTING_PERIOD = 1.0
+"""The same for whether models fit beside each other."""
 
 
 @dataclass
@@ -23,14 +25,17 @@ class Gate:
     """Args:
     rule: `[power]` of the settings, as it is now.
     shortage: what an agent's model lacks to be loaded, in words; None where it is loaded or would fit.
+    fits_beside: whether an agent's model can be in memory together with those of others.
     """
 
     store: Store
     rule: Callable[[], power.Rule]
     shortage: Callable[[Agent], str | None]
+    fits_beside: Callable[[Agent, Collection[Agent]], bool] = lambda agent, others: True
     readings: Callable[[], power.Readings] = power.read
     monotonic: Callable[[], float] = time.monotonic
     _known: dict[str, tuple[float, Agent, str | None]] = field(default_factory=dict)
+    _fitting: dict[tuple[str, tuple[str, ...]], tuple[float, bool]] = field(default_factory=dict)
     _released: dict[str, float] = field(default_factory=dict)
     _read: tuple[float, power.Readings] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,6 +66,29 @@ class Gate:
                 self.store.release(waiting.agent)
         return frozenset(closed)
 
+    def is_crowded(
+        self, agents: Mapping[str, Agent], closed: Collection[str], in_hand: Collection[tuple[str, Agent]]
+    ) -> bool:
+        """Whether a run waits whose model has no room beside those of the runs in hand.
+
+        Then no other run is to begin: the models would drive each other out of memory turn by turn, and what waits for
+        room would wait for ever.
+        """
+        names = tuple(sorted(name for name, _ in in_hand))
+        others = [agent for _, agent in in_hand]
+        waiting = [one.agent for one in self.store.waiting() if one.queued and one.agent not in closed]
+        return any(not self._fits(agents[name], names, others) for name in waiting if name in agents)
+
+    def _fits(self, agent: Agent, names: tuple[str, ...], others: Collection[Agent]) -> bool:
+        now = self.monotonic()
+        with self._lock:
+            at, fits = self._fitting.get((agent.name, names), (float("-inf"), True))
+            if now - at >= FITTING_PERIOD:
+                fits = self.fits_beside(agent, others)
+                self._fitting = {key: known for key, known in self._fitting.items() if now - known[0] < FITTING_PERIOD}
+                self._fitting[agent.name, names] = (now, fits)
+            return fits
+
     def _may_release(self, agent: str) -> bool:
         """Not more often than answers change: what is put aside as soon as it is claimed must not go in circles."""
         with self._lock:
@@ -74,6 +102,7 @@ class Gate:
         """The settings have changed: nothing that is known holds any longer."""
         with self._lock:
             self._known.clear()
+            self._fitting.clear()
             self._released.clear()
             self._read = None
 

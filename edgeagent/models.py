@@ -7,7 +7,7 @@ used longest ago goes first; one with turns in hand is waited for. A model behin
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +161,24 @@ class Models:
         except EdgeagentError:
             return None  # the run will say what is wrong
         return None
+
+    def fits_beside(self, agent: Agent, others: Collection[Agent]) -> bool:
+        """Whether the agent's model can be in memory together with those of the others, whose runs go on."""
+        if all(other.model == agent.model for other in others):
+            return True
+        try:
+            model = self.of(agent)
+            if not isinstance(model, HostModel) or model.process_id is not None:
+                return True
+            kept = [other for other in map(self.of, others) if isinstance(other, HostModel)]
+            coming = sum(other.need().total for other in set(kept) if other.process_id is None)
+            going = sum(other.need().total for other in self.loaded() if other not in kept)
+            check_fits(model.path.name, model.need(), model.options.memory_reserve, available() + going - coming)
+        except NotEnoughMemory:
+            return False
+        except EdgeagentError:
+            return True  # the run will say what is wrong
+        return True
 
     def loaded(self) -> list[HostModel]:
         with self._lock:

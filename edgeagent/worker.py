@@ -61,6 +61,15 @@ class _Notes:
         return self.store.recall(self.agent, query, limit)
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that was taken out of the queue, and its agent as it is now."""
+
+    run: Run
+    agent: Agent
+    dry_run: bool
+
+
 def _no_secrets(name: str) -> str:
     raise NotFound(f"the secret {name} is not set")
 
@@ -110,23 +119,32 @@ class Worker:
         return self.owner.startswith("cli:")
 
     def work(self, agents: Mapping[str, Agent], stop: threading.Event, closed: Collection[str] = ()) -> bool:
-        """Claims the next due run of these agents and executes it. False where there was none.
+        """Claims the next due run of these agents and executes it. False where there was none."""
+        if claimed := self.claim(agents, stop, closed):
+            self.carry_out(claimed, stop)
+        return claimed is not None
+
+    def claim(self, agents: Mapping[str, Agent], stop: threading.Event, closed: Collection[str] = ()) -> Claimed | None:
+        """The next due run of these agents, which is this worker's from now on. None where there is none.
 
         Runs of agents that are disabled, or `closed` for now, are left; those that a person asked for are not.
         """
         names = [name for name, agent in agents.items() if agent.enabled and name not in closed]
-        run = self.store.claim(self.owner, self.clock(), names)
-        if run is None:
-            return False
-        terms = self.store.terms(run.id)
-        try:
-            agent = self._agent_of(run, terms, agents)
-        except EdgeagentError as error:
-            outcome = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
-            self._write(lambda: self.store.finish(run.id, outcome, self.clock()), stop)
-            return True
-        self.execute(run, agent, stop, dry_run=terms.dry_run, on_step=lambda step: self.on_step(run.agent, step))
-        return True
+        while run := self.store.claim(self.owner, self.clock(), names):
+            terms = self.store.terms(run.id)
+            try:
+                return Claimed(run, self._agent_of(run, terms, agents), terms.dry_run)
+            except EdgeagentError as error:
+                lost = Outcome(RunStatus.FAILED, Reason.CRASHED, error=error.message)
+                self._write(partial(self.store.finish, run.id, lost, self.clock()), stop)
+        return None
+
+    def carry_out(self, claimed: Claimed, stop: threading.Event) -> None:
+        """Takes a claimed run to its end, or back to the queue."""
+        run = claimed.run
+        self.execute(
+            run, claimed.agent, stop, dry_run=claimed.dry_run, on_step=lambda step: self.on_step(run.agent, step)
+        )
 
     def _agent_of(self, run: Run, terms: Terms, agents: Mapping[str, Agent]) -> Agent:
         """The agent as it is now: the one that triggers made the run for, or the one in the file that was given."""

@@ -97,7 +97,7 @@ def test_without_a_file_the_defaults_hold(home: Home) -> None:
     assert (config.model.context, config.model.memory_reserve) == (4096, 256_000_000)
     assert (config.journal.retention, config.journal.max_size) == (30 * 86400, 500_000_000)
     assert config.journal.synchronous == "full"
-    assert (config.daemon.stop_timeout, config.daemon.scan_interval, config.daemon.workers) == (10, 300, 1)
+    assert (config.daemon.stop_timeout, config.daemon.scan_interval, config.daemon.workers) == (10, 300, 0)
 
 
 def test_every_section_of_the_contract_is_read(home: Home) -> None:
@@ -173,7 +173,7 @@ def test_a_wrong_variable_is_named_and_not_the_file(home: Home) -> None:
         ("[api]\nlisten = '8080'", 'api.listen: "8080" is not an address'),
         ("[mcp.x]\ncommand = 'run me'", "mcp.x.command: must be a list, not text"),
         ("[mcp.x]\ncomand = ['a']", "mcp.x.command: missing key"),
-        ("[daemon]\nworkers = 0", "daemon.workers: must be at least 1"),
+        ("[daemon]\nworkers = -1", "daemon.workers: must be at least 0"),
         ("[model", "broken TOML"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,14 @@ class World:
         self.missing: str | None = None
         self.time = 0.0
         self.reads = 0
-        self.gate = Gate(store, lambda: self.rule, lambda agent: self.missing, self._read, lambda: self.time)
+        self.gate = Gate(
+            store, lambda: self.rule, lambda agent: self.missing, self._fits, self._read, lambda: self.time
+        )
         self.agents = {"inbox": self.agent("power: {on: mains}")}
+
+    def _fits(self, agent: Agent, others: Collection[Agent]) -> bool:
+        """Two models with different names have no room together."""
+        return all(other.model == agent.model for other in others)
 
     def _read(self) -> Readings:
         self.reads += 1
@@ -135,3 +142,17 @@ def test_what_is_put_aside_again_and_again_does_not_go_in_circles(world: World) 
             world.store.put_aside(run_id, "no memory after all")
     assert 3 <= tries <= 5
     assert world.store.run(run_id).status is RunStatus.DEFERRED
+
+
+def test_a_run_whose_model_has_no_room_beside_those_in_hand_is_waited_for(store: Store, clock: FakeClock) -> None:
+    world = World(store, clock)
+    other = parse_agent(Path("other.md"), b"---\nname: other\nmodel: other.gguf\n---\nGo.\n", known_tools=())
+    world.agents["other"] = other
+    inbox = world.agents["inbox"]
+    world.put("1")
+    in_hand = [("inbox", inbox)]
+    assert not world.gate.is_crowded(world.agents, (), in_hand), "the same model"
+    world.put("2", "other")
+    assert world.gate.is_crowded(world.agents, (), in_hand)
+    assert not world.gate.is_crowded(world.agents, {"other"}, in_hand), "it may not run for another reason"
+    assert world.gate.is_crowded(world.agents, (), [("other", other)]), "and the other way round"

@@ -11,6 +11,7 @@ import pytest
 from tiny_models import ARCHITECTURES, POCKET, make_model
 
 from edgeagent.agents import Agent
+from edgeagent.agents.agent import ModelTable
 from edgeagent.config import Config
 from edgeagent.errors import ModelCancelled, ModelError, NotEnoughMemory
 from edgeagent.home import home_from_environment
@@ -194,6 +195,26 @@ def test_a_shortage_is_one_only_when_unloading_others_would_not_help(
         monkeypatch.setattr("edgeagent.models.available", lambda: 0)
         room.models.close()
         assert "MB are missing" in (room.models.shortage(agent) or "")
+    finally:
+        room.models.close()
+
+
+def test_models_fit_beside_each_other_or_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    room = Room(monkeypatch, tmp_path, holds=2)
+    agents = {name: Agent(name=name, model=name, body="Do it.") for name in ("one", "two", "three")}
+    far = Agent(name="far", model=ModelTable(endpoint="http://127.0.0.1:9/v1"), body="Do it.")
+
+    def fits(name: str, *others: str) -> bool:
+        return room.models.fits_beside(agents[name], [agents[other] for other in others])
+
+    try:
+        assert fits("one", "one", "one") and fits("one", "two") and not fits("one", "two", "three")
+        for name in ("one", "two"):
+            room.ask(name)
+        assert fits("one", "two") and not fits("three", "one", "two")
+        assert fits("three", "one"), "two can go"
+        assert room.models.fits_beside(far, list(agents.values())) and fits("one") and fits("one", "two")
+        assert room.models.fits_beside(agents["three"], [far, agents["one"]]), "what is elsewhere takes no room"
     finally:
         room.models.close()
 

@@ -110,7 +110,8 @@ class Daemon:
             secrets=self._runtime.secrets,
         )
         self._crew = Crew(self.store, self._read_agents, lambda agent: build_triggers(agent, around))
-        gate = Gate(self.store, lambda: self._runtime.config.power, self._runtime.models.shortage)
+        models = self._runtime.models
+        gate = Gate(self.store, lambda: self._runtime.config.power, models.shortage, models.fits_beside)
         announcer = Announcer(lambda: self._runtime.config.approvals, self._runtime.environ)
         worker = self._runtime.worker(self.store, "daemon", obstacle=gate.obstacle, announce=announcer.announce)
         self._workers = Workers(worker, gate, lambda: self._crew.agents)

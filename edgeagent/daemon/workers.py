@@ -6,6 +6,7 @@ What a run is and how it ends is the `Worker`; which agents may run now is the `
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from edgeagent.agents import Agent
 from edgeagent.daemon.attention import Bell
 from edgeagent.errors import HomeError
 from edgeagent.gate import PERIOD, Gate
-from edgeagent.worker import Worker
+from edgeagent.worker import Claimed, Worker
 
 log = logging.getLogger("edgeagent.daemon")
 
@@ -27,6 +28,15 @@ OWN_ACCORD = 0.4
 """Part of the time for stopping in which runs may end of their own accord; then they are asked to stop."""
 ASKED = 0.9
 """Part of it after which nobody waits for them any longer. They go on at the next start."""
+
+
+FEWEST, MOST = 2, 4
+CORES_A_RUN = 4
+
+
+def suitable(setting: int, cores: int) -> int:
+    """How many runs are worked at a time; `setting` 0: as many as suit the machine. docs/decisions says why."""
+    return setting or min(MOST, max(FEWEST, cores // CORES_A_RUN))
 
 
 @dataclass
@@ -43,9 +53,13 @@ class Workers:
     _count: int = 0
     _draining: threading.Event = field(default_factory=threading.Event)
     _abort: threading.Event = field(default_factory=threading.Event)
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
+    _in_hand: dict[int, tuple[str, Agent]] = field(default_factory=dict)
+    _is_crowded: bool = False
 
     def resize(self, count: int) -> None:
-        """From now on so many runs are worked at a time. What is more ends after the run in hand."""
+        """From now on so many runs are worked at a time (0: what suits). What is more ends after the run in hand."""
+        count = suitable(count, os.cpu_count() or 1)
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._count = count
         running = {thread.name for thread in self._threads}
@@ -79,15 +93,39 @@ class Workers:
         while number < self._count and not self._draining.is_set():
             seen = self.bell.rings
             try:
-                closed = self.gate.look(self.agents())
-                if not self.worker.work(self.agents(), self._abort, closed):
+                claimed = self._claimed(number)
+                if claimed is None:
                     self.bell.wait(seen, self._pause())
+                else:
+                    self._carry_out(number, claimed)
                 trouble = ""
             except HomeError as error:
                 if error.message != trouble:
                     log.error("%s", error.message)
                 trouble = error.message
                 self._draining.wait(RETRY_SECONDS)
+
+    def _claimed(self, number: int) -> Claimed | None:
+        """The next run, where one may begin now. One worker at a time looks: what it takes is in the others' way."""
+        with self._claiming:
+            agents = self.agents()
+            closed = self.gate.look(agents)
+            in_hand = list(self._in_hand.values())
+            self._is_crowded = bool(in_hand) and self.gate.is_crowded(agents, closed, in_hand)
+            claimed = self.worker.claim(agents, self._abort, agents.keys() if self._is_crowded else closed)
+            if claimed:
+                self._in_hand[number] = (claimed.agent.name, claimed.agent)
+            return claimed
+
+    def _carry_out(self, number: int, claimed: Claimed) -> None:
+        try:
+            self.worker.carry_out(claimed, self._abort)
+        finally:
+            with self._claiming:
+                del self._in_hand[number]
+                is_waited_for = self._is_crowded
+            if is_waited_for:
+                self.bell.ring()
 
     def _pause(self) -> float:
         """Seconds until something may be due that nobody rings for."""
