@@ -37,8 +37,8 @@ _WAITED = 2.0
 _CPU_SECONDS = 86_400.0
 _NO_SYSTEM = {"GIT_CONFIG_NOSYSTEM": "1"}
 """At level reduced /etc/gitconfig is there and cannot be read, which git takes for an end."""
-_LOOKED_SECONDS = 30.0
-"""The files of a server that runs are looked at again after so long."""
+_LATELY_SECONDS, _LOOKED_SECONDS = 3.0, 30.0
+"""The files of a server are looked at again after so long; of one that runs, whose code is in memory by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,9 @@ class Servers:
     def find(self, name: str) -> Server:
         """The server of that name, in whatever state; starts nothing. NotFound where none is declared.
 
-        Its files are looked at again, but for a server that runs not each time: its code is in memory by then.
+        Its files are looked at again now and then; before each start they are looked at in any case.
         """
-        return self._find(name, _LOOKED_SECONDS if self.running(name) else 0.0)
+        return self._find(name, _LOOKED_SECONDS if self.running(name) else _LATELY_SECONDS)
 
     def _find(self, name: str, seconds: float) -> Server:
         settings = self._settings().get(name)
@@ -226,6 +226,7 @@ class Servers:
         with self._lock:
             lines, hub = list(self._lines.values()), self._hub
             self._lines, self._hub = {}, None
+        self._digests.forget()
         for line in lines:
             if line.connection is not None:
                 line.connection.close()
