@@ -86,7 +86,7 @@ class JsonLines(logging.Formatter):
         }
         told |= {name: value for name in _CONTEXT if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
+            told["traceback"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(told)
 
 

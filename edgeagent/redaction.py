@@ -8,6 +8,7 @@ reversed, compressed, encrypted, split by other characters, or is shorter than f
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import logging
 import re
@@ -114,7 +115,12 @@ class RedactedLog(logging.Formatter):
         self._formatter, self._redactor = formatter or logging.Formatter(), redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.text(self._formatter.format(record))
+        """Before and after: a formatter may escape what is escaped already, and then no form is found any more."""
+        hidden = copy.copy(record)
+        hidden.msg, hidden.args = self._redactor.text(record.getMessage()), None
+        if record.exc_info:
+            hidden.exc_text = self._redactor.text(self._formatter.formatException(record.exc_info))
+        return self._redactor.text(self._formatter.format(hidden))
 
 
 def hide_in_log(handlers: Iterable[logging.Handler], redactor: Redactor) -> None:

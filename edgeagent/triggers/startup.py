@@ -52,7 +52,8 @@ def boot_id() -> str:
     try:
         if sys.platform == "darwin":  # kern.boottime moves when the clock is set
             asked = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
-            return subprocess.run(asked, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+            done = subprocess.run(asked, capture_output=True, check=True, text=True, timeout=10, env={})
+            return done.stdout.strip()
         return BOOT_ID.read_text("ascii").strip()
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise HomeError(f"this system does not tell its boots apart: {error}", "use `every` or `cron`") from error
