@@ -93,6 +93,8 @@ def test_a_key_that_stands_twice_is_a_warning(tmp_path: Path) -> None:
     [
         '{"openclaw": {"requires": {"bins": ["nope"]}}}',
         "{clawdbot: {requires: {bins: [nope]}}}",
+        "{a-fork: {requires: {bins: [nope]}}}",
+        "{author: me, requires: {bins: [nope]}}",
         '\'{"moltbot": {"requires": {"bins": ["nope"]}}}\'',
         '\n  clawdis: \'{"requires": {"bins": ["nope"]}}\'',
         '\n  {\n    "openclaw":\n      {\n        "requires": { "bins": ["nope"], },\n      },\n  }',
@@ -150,11 +152,13 @@ def test_skills_are_found_wherever_a_repository_keeps_them_and_broken_ones_are_t
     make_skill(top / ".agents" / "skills" / "one")
     make_skill(top / "skills" / "owner" / "two")
     make_skill(top / "skills" / "owner" / "two" / "examples" / "inner")
+    make_skill(top / "skills" / "other" / "two")
     odd(top / "skills" / "bad", "no frontmatter")
     with staged(str(top), tmp_path / "skills") as found:
         assert sorted(skill.name for skill in found.skills) == ["one", "two"]
-        (told,) = found.refused
-    assert "skills/bad/SKILL.md:1: no frontmatter" in told and ".adding" not in told
+        bad, second = found.refused
+    assert "skills/bad/SKILL.md:1: no frontmatter" in bad and ".adding" not in bad
+    assert "is a second skill named two" in second
 
 
 def test_several_skills_are_one_line_of_json_each(tmp_path: Path) -> None:
@@ -250,15 +254,22 @@ def test_a_skill_that_requires_a_secret_is_ready_when_it_is_set_and_gets_it_wher
     assert granted.steps[1].result == '14 "x" EMOH$ s\'ti a b $HOME'
 
 
-def test_a_script_that_lost_its_mark_runs_by_its_first_line(runtime: Runtime, tmp_path: Path) -> None:
+def test_a_script_runs_by_its_ending_its_mark_or_its_first_line(runtime: Runtime, tmp_path: Path) -> None:
     folder = make_skill(tmp_path / "plain")
     (folder / "scripts" / "tool").write_text("#!/usr/bin/env -S python3 -u\nprint('ran')\n")
+    (folder / "scripts" / "tool.sh").write_text("#!/usr/bin/env bash\n[[ a == a ]] && echo bash\n")
+    (folder / "scripts" / "uses.py").write_text("from scripts.shared import WORD\nprint(WORD)\n")
+    (folder / "scripts" / "shared.py").write_text("WORD = 'shared'\n")
+    (folder / "scripts" / "old").write_text("#!/usr/bin/env python\nprint('old')\n")
+    (folder / "scripts" / "old").chmod(0o755)
     (folder / "scripts" / "wrong").write_text("#!/no/such/program\n")
     (folder / "scripts" / "wrong").chmod(0o755)
     install(runtime, folder)
     calls = [
-        ToolCall("run_skill_script", {"skill": "plain", "script": name, "arguments": []}) for name in ("tool", "wrong")
+        ToolCall("run_skill_script", {"skill": "plain", "script": name, "arguments": []})
+        for name in ("tool", "tool.sh", "uses.py", "old", "wrong")
     ]
     run = one_run(runtime, tmp_path, "plain", *calls, more="tools: [run_skill_script]\n")
     told = [step.result for step in run.steps if step.kind == "tool"]
-    assert told[0] == "ran" and "/no/such/program" in told[1] and "there is no" in told[1]
+    assert told[:4] == ["ran", "bash", "shared", "old"]
+    assert "/no/such/program" in told[4] and "there is no" in told[4]

@@ -114,7 +114,9 @@ def _arranged(raw: Path, into: Path, source: str) -> Staged:
             continue
         target = into / name
         if target.exists():
-            raise SkillError.of(f"{source} holds two skills named {shown(name)}", "add them one by one")
+            place = shown(str(top.relative_to(raw)))
+            refused.append(SkillError.of(f"{place} is a second skill named {name}", "add it by itself"))
+            continue
         os.replace(top, target)
         skills.append(read_skill(target))
     if not skills:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_SECTIONS = ("edgeagent", "openclaw", "clawdbot", "moltbot", "clawdis")
+_SECTIONS = ("edgeagent", "openclaw", "clawdbot")
+"""Looked at in this order; then whatever else in the metadata says `requires`, since programs are renamed."""
 _SYSTEMS = {"linux": "linux", "darwin": "darwin", "macos": "darwin", "win32": "win32", "windows": "win32"}
 
 
@@ -61,8 +62,9 @@ class Requirements:
 
 def read_requirements(metadata: dict[str, Any]) -> Requirements:
     """The requirements in a skill's metadata; what is malformed counts as none."""
-    for section in _SECTIONS:
-        table = table_of(metadata.get(section))
+    known = [table_of(metadata.get(section)) for section in _SECTIONS]
+    others = [table_of(value) for name, value in metadata.items() if name not in _SECTIONS]
+    for table in (*known, *(other for other in (*others, metadata) if table_of(other.get("requires")))):
         if not table:
             continue
         requires = table_of(table.get("requires"))

@@ -20,6 +20,7 @@ from edgeagent.tools.skill_command import Find, OpenSandbox, check_arguments, co
 
 RUN_SKILL_SCRIPT = "run_skill_script"
 SCRIPT_SECONDS = 60.0
+_SHELLS = frozenset({"sh", "bash", "dash", "ksh", "zsh"})
 _WITH_SECRETS = 'for name in {names}; do eval "export $name=\\"\\$(cat \\"\\$${{name}}_FILE\\")\\""; done; exec "$@"'
 
 
@@ -82,6 +83,7 @@ class RunSkillScript:
                 reads=plan.reads,
                 writes=plan.writes,
                 hosts=plan.hosts,
+                environment={"PYTHONPATH": str(skill.folder.resolve())},  # public ones `import scripts.utils`
                 secrets=secrets_of(plan, context),
                 limits=Limits(wall_seconds=SCRIPT_SECONDS, cpu_seconds=SCRIPT_SECONDS),
                 idempotency_key=context.key,
@@ -96,13 +98,15 @@ class RunSkillScript:
 
 def _program(path: Path, script: str) -> tuple[str, ...]:
     """How a script is started: by its ending, by itself where it may be executed, or by what it says that runs it."""
+    named = shebang(path)
     interpreter = INTERPRETERS.get(path.suffix)
-    if interpreter:
-        return (interpreter, script)
+    if interpreter in _SHELLS and Path(named).name in _SHELLS:
+        return (Path(named).name, script)  # much that ends in .sh is written for bash, and says so
+    if interpreter or Path(named).name == "python":
+        return (interpreter or "python3", script)
     fault = program_fault(path, script)
     if not fault:
         return (f"./{script}",)
-    named = shebang(path)
     if not named:
         raise ToolError(fault)
     return (named, script)  # it lost its mark of a program on the way here, as it does in a zip archive
