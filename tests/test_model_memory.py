@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -226,3 +228,13 @@ def test_the_limit_of_a_control_group_counts(monkeypatch: pytest.MonkeyPatch, tm
     assert memory.available() == 800_000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available() > 1_000_000
+
+
+def test_the_host_loads_the_functions_of_llama_cpp_and_no_more() -> None:
+    unwanted = "{'llama_cpp.llama', 'sqlite3', 'diskcache'}"
+    code = f"import sys, edgeagent.model.loading; print(sorted({unwanted} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    later = "import edgeagent.model.native, llama_cpp; print(llama_cpp.Llama.__name__)"
+    done = subprocess.run([sys.executable, "-c", later], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Llama"

@@ -118,6 +118,27 @@ def test_states_in_memory_share_one_budget(tmp_path: Path) -> None:
     assert [number for number in range(3) if prefixes.has([*TOKENS, number])] == [1, 2]
 
 
+def test_a_state_in_a_file_takes_nothing_of_that_budget(tmp_path: Path) -> None:
+    prefixes = stored(tmp_path, memory=len(STATE))
+    for number, state in enumerate((STATE, OTHER, STATE)):
+        put(prefixes, [*TOKENS, number], state)
+    for number, state in enumerate((STATE, OTHER, STATE)):
+        found = prefixes.find([*TOKENS, number])
+        assert found and found.origin == "memory" and (found.state == state).all()
+
+
+def test_a_file_that_was_replaced_meanwhile_is_checked_again(tmp_path: Path) -> None:
+    prefixes = stored(tmp_path)
+    put(prefixes)
+    found = prefixes.find(TOKENS)
+    path = files(tmp_path)[0]
+    other = tmp_path / "other"
+    other.write_bytes(path.read_bytes()[:-1] + b"?")
+    other.replace(path)
+    assert prefixes.find(TOKENS) is None and not path.exists()
+    assert found and (found.state == STATE).all(), "what was found before stays whole"
+
+
 def test_a_budget_of_nothing_stores_nothing(tmp_path: Path) -> None:
     prefixes = stored(tmp_path / "states", memory=0, disk=0)
     put(prefixes)

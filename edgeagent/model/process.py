@@ -32,6 +32,12 @@ _READY = 0
 _NO_COMPLAINT = "AMX is not ready"  # it is refused: see confine.py
 _ERRORS: dict[str, type[ModelError]] = {"cancelled": ModelCancelled, "prompt_too_long": PromptTooLong}
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LD_LIBRARY_PATH")
+_OWN = {
+    "PYTHONUTF8": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # numpy is not what computes
+    "MALLOC_MMAP_THRESHOLD_": "1048576",  # glibc: what is freed of states and tables goes back to the system
+    "MALLOC_ARENA_MAX": "1",
+}
 
 Answers = queue.SimpleQueue[Json | None]
 """What the host says to one request. None: it is dead."""
@@ -160,4 +166,4 @@ class Host:
 def child_environment() -> dict[str, str]:
     """Nothing of the daemon's environment but what Python needs to find itself and its packages."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return kept | {"PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy is not what computes
+    return kept | _OWN

@@ -10,13 +10,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import llama_cpp
 import numpy
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
 from edgeagent.errors import ModelError
 from edgeagent.model.llama import Weights
+from edgeagent.model.native import llama_cpp
 from edgeagent.model.protocol import Sampling
 
 PENALTY_WINDOW = 64
@@ -94,7 +94,7 @@ def grammar_tokenizer(weights: Weights) -> LLTokenizer:
         if attributes & control or (attributes & own and is_tag):
             piece = b"\xff" + piece  # llguidance's mark of a token that is not text
         pieces.append(piece)
-    tokenize = ctypes.cast(llama_cpp.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
+    tokenize = ctypes.cast(llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
     ends = weights.end_tokens()
     made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]  # its stubs leave it out
         tokens=pieces, vocab_ptr=weights.vocab, tokenize_fptr=tokenize, eos_token=ends, slices=[_IN_STRINGS]
