@@ -106,7 +106,8 @@ class PrefixCacheSettings(Model):
         default=512_000_000, description="Size that stored prompt states may take on disk; 0B stores none."
     )
     memory: Size = Field(
-        default=256_000_000, description="Size of prompt states without a file that a loaded model keeps in memory beside its context."
+        default=256_000_000,
+        description="Size of prompt states without a file that a loaded model keeps in memory beside its context.",
     )
 
 
