@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,17 @@ def test_validate_finds_names_that_lead_nowhere(world: Commands, settings: str, 
     world.agent(settings)
     done = world.call("agents", "validate", "tester")
     assert done.exit_code == 2 and told in done.stdout
+
+
+def test_without_the_sdk_there_is_a_word_on_what_to_install(world: Commands) -> None:
+    missing = world.root / "missing" / "mcp_types"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ImportError")
+    variables = dict(world.app().environ) | {"PYTHONPATH": os.pathsep.join([str(missing.parent), *sys.path])}
+    command = [sys.executable, "-m", "edgeagent.cli", "mcp", "trust", "plain", "--yes"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=world.root)
+    assert done.returncode == 1
+    assert done.stderr == "error: MCP servers need the package mcp\ntry: pip install 'edgeagent[mcp]'\n"
 
 
 def test_doctor_tells_of_each_server(world: Commands) -> None:

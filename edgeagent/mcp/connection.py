@@ -103,6 +103,7 @@ class Connection:
     _used: float = field(default_factory=time.monotonic)
     _is_over: bool = False
     _is_hard: bool = False
+    _group: anyio.abc.TaskGroup | None = None
     _is_closed: bool = False
     _has_changed: bool = False
 
@@ -117,7 +118,8 @@ class Connection:
                 return self.listed
             except FutureTimeout:
                 if stopped():
-                    self._owner.cancel()
+                    self.hub.call(self._abort)
+                    wait([self._owner])
                     raise McpError("the run was stopped") from None
 
     @property
@@ -152,6 +154,7 @@ class Connection:
         wire = self._wire = Wire(self.confined)
         try:
             async with anyio.create_task_group() as group:
+                self._group = group
                 for serve in (self._read, wire.read_errors, wire.write):
                     group.start_soon(self._served, serve, group)
                 await self._session(wire)
@@ -174,6 +177,11 @@ class Connection:
         except OSError as error:
             self._fail((error.strerror or str(error)).lower())
             group.cancel_scope.cancel()
+
+    def _abort(self) -> None:
+        self._fail("it was stopped")
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
 
     def _fail(self, fault: str) -> None:
         """It is ended at once."""
