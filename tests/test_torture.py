@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,14 @@ def test_the_server_outside_writes_down_each_request(tmp_path: Path) -> None:
     assert (tmp_path / "ledger").read_text() == "one\none\n"
 
 
+def test_a_request_that_was_cut_off_by_a_kill_is_none(tmp_path: Path) -> None:
+    with outside(tmp_path / "ledger") as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\non")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
+    assert not (tmp_path / "ledger").exists()
+
+
 def test_a_database_that_is_not_synced_loses_events_in_a_power_cut(tmp_path: Path) -> None:
     tally = Tally()
     cuts(tally, tmp_path, 40, 1, synchronous="normal", rounds=2)
@@ -172,7 +181,9 @@ def test_a_promise_that_begins_anew_counts_from_then_on(tmp_path: Path) -> None:
     records.begin_again(1, 1.0, "an event was lost")
     records.add(record(1, "b"))
     assert [(one.promise, one.label) for one in records.made(1.0)] == [(2, "a"), (1, "b")]
-    assert records.begun_again(1.0) == [(1, "an event was lost")]
+    records.begin_again(1, 1.0, "the server was wrong", "b")
+    assert [(one.promise, one.label) for one in records.made(1.0)] == [(2, "a")]
+    assert records.begun_again(1.0) == [(1, "an event was lost"), (1, "b: the server was wrong")]
 
 
 def test_a_batch_that_breaks_is_told_and_is_neither_a_pass_nor_a_violation(tmp_path: Path) -> None:

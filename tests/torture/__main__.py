@@ -24,8 +24,9 @@ def main() -> int:
     asked = _arguments()
     records = Records(asked.records)
     only = _numbers(asked.only)
-    for number in _numbers(asked.again):
-        records.begin_again(number, asked.scale, asked.why)
+    for word in filter(None, asked.again.split(",")):
+        number, _, label = word.partition(":")
+        records.begin_again(int(number), asked.scale, asked.why, label)
     complete = True
     if not asked.report:
         complete = _make(records, asked.scale, only, asked.beside, asked.busy)
@@ -92,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--records", type=Path, default=CACHE, help="the folder that a run goes on from")
     parser.add_argument("--beside", action="store_true", help="without what measures: other work goes on here")
     parser.add_argument("--busy", type=int, default=1, help="how many batches that keep a core busy go on at a time")
-    parser.add_argument("--again", default="", help="promises whose count begins anew, with commas")
+    parser.add_argument("--again", default="", help="promises, or single batches as in `1:random 9`, to count anew")
     parser.add_argument("--why", default="it was asked for", help="why it begins anew, for the page")
     parser.add_argument("--report", action="store_true", help="only write the page")
     return parser.parse_args()

@@ -35,9 +35,9 @@ class Records:
     def add(self, record: Record) -> None:
         self._append(vars(record))
 
-    def begin_again(self, promise: int, scale: float, why: str) -> None:
-        """What this promise has so far counts no more."""
-        self._append({"again": promise, "scale": scale, "why": why})
+    def begin_again(self, promise: int, scale: float, why: str, label: str = "") -> None:
+        """What this promise, or one batch of it, has so far counts no more."""
+        self._append({"again": promise, "label": label, "scale": scale, "why": why})
 
     def made(self, scale: float) -> list[Record]:
         """The batches that count, in the order in which they ended."""
@@ -46,14 +46,18 @@ class Records:
             if line["scale"] != scale:
                 continue
             if "again" in line:
-                counted = [record for record in counted if record.promise != line["again"]]
+                again, label = line["again"], line.get("label", "")
+                counted = [one for one in counted if one.promise != again or label not in ("", one.label)]
             else:
                 counted.append(Record(**line))
         return [record for record in counted if not record.not_made]
 
     def begun_again(self, scale: float) -> list[tuple[int, str]]:
         """The promises whose trials were begun again, and why."""
-        return [(line["again"], line["why"]) for line in self._lines() if "again" in line and line["scale"] == scale]
+        lines = [line for line in self._lines() if "again" in line and line["scale"] == scale]
+        return [
+            (line["again"], f"{line['label']}: {line['why']}" if line.get("label") else line["why"]) for line in lines
+        ]
 
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
