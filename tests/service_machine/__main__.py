@@ -43,6 +43,8 @@ def of_a_user(alice: Person, tally: Tally) -> None:
     told = alice.machine.run(*command, check=False)
     print("alice$ edgeagent service install      # after su, without a session\n    " + told.replace("\n", "\n    "))
     tally.check("without a systemd of the user that is said, with what to do", "enable-linger alice" in told)
+    _, told = alice.service("install")
+    tally.check("without lingering it is said how to have it run from boot on", "enable-linger alice" in told)
     alice.machine.run("loginctl", "enable-linger", "alice")
     until(lambda: "alice" in alice.machine.run("loginctl", "list-users"), "alice lingers")
     scenes.begin(alice, tally)
