@@ -139,6 +139,16 @@ def test_without_a_systemd_to_ask_the_unit_is_there_for_the_next_one(world: Worl
     assert not unit(world).exists() and not list(unit(world).parent.glob("*/*"))
 
 
+def test_a_machine_without_systemctl_is_told_so_too(world: World) -> None:
+    world.variables["PATH"] = str(world.root)
+    result = world.call("service", "install")
+    assert (result.exit_code, unit(world).exists()) == (1, True)
+    assert "is written, but it does not run yet" in result.stderr.replace("\n", " ")
+    assert world.call("service", "status").exit_code == 3
+    assert world.call("service", "uninstall").exit_code == 0
+    assert not unit(world).exists()
+
+
 def test_what_is_not_installed_is_told_by_the_exit_code(world: World) -> None:
     for verb in ("start", "stop", "uninstall"):
         result = world.call("service", verb)

@@ -11,6 +11,7 @@ import pwd
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -224,8 +225,9 @@ class Systemd:
         return done
 
     def _offline(self, *words: str) -> None:
-        """Links alone, which take effect when a systemd begins. What fails is told by that systemd."""
-        call(self._systemctl(*words), self._variables() | {"SYSTEMD_OFFLINE": "1"})
+        """Links alone, which take effect when a systemd begins. Without systemctl there is none that could."""
+        with suppress(ServiceError):
+            call(self._systemctl(*words), self._variables() | {"SYSTEMD_OFFLINE": "1"})
 
     def _found(self) -> Written:
         found = look_at(self.path)
