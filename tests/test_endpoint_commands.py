@@ -137,6 +137,17 @@ def test_validate_looks_at_what_can_be_seen_from_here(world: World) -> None:
     assert done.exit_code == 2 and done.stdout.startswith(f"{path}:2: a key does not belong into the address")
 
 
+def test_explain_names_who_is_told_what_the_agent_reads(world: World) -> None:
+    agent(world, "http://127.0.0.1:9/v1")
+    assert world.json("agents", "explain", "far", "--json")["model"] == {
+        "name": "big",
+        "endpoint": "http://127.0.0.1:9/v1",
+    }
+    assert "http://127.0.0.1:9/v1: all that it reads and does" in world.call("agents", "explain", "far").stdout
+    assert world.json("agents", "explain", "inbox", "--json")["model"] == {"name": "pocket", "endpoint": ""}
+    assert "told to" not in world.call("agents", "explain", "inbox").stdout
+
+
 def test_bench_tells_how_fast_it_answers_from_here(world: World) -> None:
     usage = {"prompt_tokens": 300, "completion_tokens": 48}
     with puppet(completion("word " * 48, usage=usage)) as server:

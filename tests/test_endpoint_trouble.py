@@ -270,7 +270,7 @@ def test_a_turn_that_is_stopped_ends_at_once_and_hangs_up(when: str) -> None:
         began = time.monotonic()
         with pytest.raises(ModelCancelled):
             server.model().chat(ASKED, stop, lambda text: None)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert gone.wait(30), "the connection was left open"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeagent.agents.risk import risk_of
 from edgeagent.cli.screen import Column, Screen
+from edgeagent.errors import EdgeagentError
 from edgeagent.mcp.tools import McpTool
 from edgeagent.policy import AgentPolicy, bound_secrets, decide, policy_of
 from edgeagent.schema import Json, ToolSpec
@@ -35,6 +36,7 @@ def explained(runtime: Runtime, agent: Agent) -> Json:
     return {
         "agent": agent.name,
         "file": str(agent.path),
+        "model": _model(runtime, agent),
         "approval": agent.approval,
         "paths": {"read": _shown(policy.read_roots), "write": _shown(policy.write_roots)},
         "hosts": sorted(policy.network),
@@ -50,6 +52,15 @@ def explained(runtime: Runtime, agent: Agent) -> Json:
     }
 
 
+def _model(runtime: Runtime, agent: Agent) -> Json:
+    """Which model, and where it is: empty `endpoint` for here. One behind an endpoint reads all that the agent does."""
+    try:
+        entry = runtime.models.entry(agent)
+    except EdgeagentError:
+        return {"name": agent.model_words or runtime.config.model.default, "endpoint": ""}
+    return {"name": entry.name, "endpoint": entry.source if entry.origin == "endpoint" else ""}
+
+
 def show(screen: Screen, told: Json) -> None:
     """The same for people."""
     risk = told["risk"]
@@ -57,6 +68,8 @@ def show(screen: Screen, told: Json) -> None:
     screen.pairs(
         [
             ("agent", told["agent"]),
+            ("model", told["model"]["name"]),
+            ("told to", told["model"]["endpoint"] and f"{told['model']['endpoint']}: all that it reads and does"),
             ("may read", "\n".join(told["paths"]["read"]) or "nothing"),
             ("may write", "\n".join(told["paths"]["write"]) or "nothing"),
             ("may reach", "\n".join(told["hosts"]) or "nothing"),
