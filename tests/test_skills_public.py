@@ -10,6 +10,7 @@ from cli_world import World
 from test_skills import make_skill
 from test_tools_skill import install, one_run, runtime
 
+from edgeagent.cli.explaining import explained
 from edgeagent.errors import NotFound, SkillError
 from edgeagent.runtime import Runtime
 from edgeagent.schema import ToolCall
@@ -250,7 +251,9 @@ def test_a_skill_that_requires_a_secret_is_ready_when_it_is_set_and_gets_it_wher
     named = "tools: [run_skill_script]\n"
     run = one_run(runtime, tmp_path, "keyed", call, more=named)
     assert run.steps[1].result == "0  a b $HOME"
-    granted = one_run(runtime, tmp_path, "keyed", call, more=named, secrets="{run_skill_script: [API_KEY]}")
+    granted = one_run(runtime, tmp_path, "keyed", call, more=named, secrets="{run_skill_script: [API_KEY, OTHER]}")
+    told = explained(runtime, runtime.agent("tester"))
+    assert [tool["secrets"] for tool in told["tools"] if tool["name"] == "run_skill_script"] == [["API_KEY"]]
     assert granted.steps[1].result == '14 "x" EMOH$ s\'ti a b $HOME'
 
 

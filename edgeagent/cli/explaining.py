@@ -146,6 +146,8 @@ def _secrets(tool: Tool, policy: AgentPolicy) -> frozenset[str]:
     granted = bound_secrets(policy.secrets, tool.spec.name)
     if isinstance(tool, McpTool):
         return granted & frozenset(tool.servers.find(tool.server).settings.secrets)
+    if isinstance(tool, RunSkillScript):
+        return granted & {name for skill in tool.skills.values() for name in skill.requirements.env}
     return granted & frozenset(tool.tool.needs.secrets) if isinstance(tool, SkillCall) else granted
 
 

@@ -563,6 +563,20 @@ def test_install(base: Path, attack: Attack) -> None:
 # --- parsing --------------------------------------------------------------------------------------------------------
 
 
+def test_terminal_control_in_what_a_skill_says_reaches_no_terminal(base: Path) -> None:
+    text = '---\nname: evil\ndescription: "x\\e[2Jy \\u202egpj.exe"\nlicense: "\\e]0;title\\a"\n---\nGo.\n'
+    control = yaml.safe_load(text.split("---")[1])
+    assert "\x1b" in control["description"] and "\u202e" in control["description"]
+    folder = base / "from" / "evil"
+    folder.mkdir()
+    (folder / "SKILL.md").write_text(text)
+    world = World(base / "world")
+    for command in (("add", str(folder)), ("show", "evil"), ("list",), ("validate", "evil")):
+        told = world.run("skills", *command)
+        assert "evil" in told.stdout + told.stderr
+        assert not {"\x1b", "\x07", "\u202e"} & set(told.stdout + told.stderr), command
+
+
 @pytest.mark.parametrize(
     ("front", "told"),
     [
