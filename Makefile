@@ -5,10 +5,11 @@ SCALE ?= full
 # What starts processes, waits for the world, or loads the model.
 SLOW := $(wildcard tests/test_*_kill.py tests/test_*_crash.py tests/test_triggers_file.py tests/test_triggers_restart.py \
 	tests/test_model_*.py tests/test_*daemon*.py tests/test_*demo*.py tests/test_cli*.py tests/test_package.py tests/test_bench.py \
-	tests/test_sandbox*.py tests/test_mcp_servers.py tests/test_mcp_real.py tests/test_mcp_daemon.py tests/test_mcp_cli.py) \
+	tests/test_sandbox*.py tests/test_mcp_servers.py tests/test_mcp_real.py tests/test_mcp_daemon.py tests/test_mcp_cli.py \
+	tests/test_fuzz.py tests/test_attacks_table.py) \
 	tests/attacks
 
-.PHONY: demo test check fix bench pocket torture service-test clean
+.PHONY: demo test check fix bench pocket torture service-test fuzz clean
 
 demo:                                   ## set up, then file eight documents with the bundled model
 	@packaging/setup.sh
@@ -33,6 +34,7 @@ fix:                                    ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python docs/configuration.py
+	$(BIN)/python docs/security.py
 
 bench:                                  ## every figure, against llama.cpp; writes docs/benchmarks.md; SCALE=quick tries it out
 	@packaging/setup.sh dev
@@ -51,6 +53,10 @@ torture:                                ## the promises, kept or broken; a run t
 service-test:                           ## the service under a real systemd, booted from Debian packages; as root
 	@packaging/setup.sh dev
 	@PYTHONPATH=tests $(BIN)/python -m service_machine
+
+fuzz:                                   ## whatever comes from outside, many times; EXAMPLES=20000
+	@packaging/setup.sh dev
+	EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/pytest -q tests/test_fuzz.py tests/test_agents_fuzz.py
 
 clean:
 	rm -rf .venv .venv-pocket build dist models/pocket/build .mypy_cache .pytest_cache .ruff_cache .hypothesis

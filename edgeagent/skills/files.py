@@ -109,10 +109,15 @@ def shown_program(words: list[str]) -> str:
 
 
 def open_inside(folder: Path, name: str) -> Path:
-    """The path of a file inside a skill's folder. FileNotFoundError where it is none, or leads out by a link."""
+    """The path of a file inside a skill's folder. FileNotFoundError where it is none, leads out by a link, or is no
+    name that a file can have."""
     path = folder / name
-    if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        raise FileNotFoundError(2, "No such file", str(path))
+    try:
+        is_there = not path.is_symlink() and path.resolve().is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a NUL
+        is_there = False
+    if not is_there:
+        raise FileNotFoundError(2, "No such file", name)
     return path
 
 

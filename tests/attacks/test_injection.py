@@ -283,7 +283,7 @@ def recalled(ground: Ground) -> bool:
         return any(SECRET in note for note in store.recall("other", "secret OR *"))
 
 
-def test_every_tool_that_there_is_has_an_injected_order() -> None:
+def test_control_every_tool_that_there_is_has_an_injected_order() -> None:
     assert set(ORDERS) == {tool.spec.name for tool in builtin_tools()} | OF_OTHERS
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -367,7 +367,7 @@ def _write(fort: Fort, name: str = "x.txt", content: str = "x") -> ToolCall:
     return call("write_file", path=fort.granted / name, content=content)
 
 
-def test_a_yes_lets_the_very_call_through_once(fort: Fort) -> None:
+def test_control_a_yes_lets_the_very_call_through_once(fort: Fort) -> None:
     """The control of the attacks below."""
     agent = fort.agent(approval="on-write")
     run = fort.run(agent, _write(fort))
@@ -645,25 +645,3 @@ def test_the_three_at_once_are_found_however_they_are_put(attack: str) -> None:
     assert _risky(RISKS[attack], more="approval: always")
     with pytest.raises(AgentFileError, match="at once"):
         _risky(RISKS[attack])
-
-
-def attacks() -> Iterator[str]:
-    """Every attack of this file, for the count in docs/security.md."""
-    yield from (f"read by {name}" for name in PATHS)
-    yield from CALLS
-    yield from (f"grant {name}" for name in GRANTS)
-    yield from ("a grant that leads to keys now", "a link in a folder that may be written")
-    yield from SWAPS
-    yield from (
-        "replay",
-        "other arguments",
-        "another run",
-        "another agent",
-        "a retry",
-        "no id",
-        "asking for what is denied",
-    )
-    yield from (attack.__name__ for attack in BUDGETS)
-    yield from ("a name of ours that asks nobody", "a name of ours that has secrets")
-    yield from (*SCHEMAS, "a pattern without end")
-    yield from (f"three at once: {name}" for name in RISKS)

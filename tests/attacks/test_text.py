@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -279,8 +279,6 @@ DOORS: dict[str, Callable[[Place], str]] = {
     "a screen with colours": in_colour,
 }  # fmt: skip
 
-ATTACKS = [f"all of them by {door}" for door in DOORS]
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
@@ -348,7 +346,7 @@ def test_letters_that_pass_for_others_are_pointed_out_where_a_person_is_asked(wo
 
 
 @pytest.mark.parametrize("word", ["Отчёт за март", "Straße", "Ελλάδα", "請求書", "naïve", "e\u0301t\u00e9", "a.b-c_d"])
-def test_names_of_one_alphabet_are_not_pointed_out(word: str) -> None:
+def test_control_names_of_one_alphabet_are_not_pointed_out(word: str) -> None:
     assert not dict(facts_of(replaced(f"/in/{word}.txt")))["look twice"]
 
 
@@ -397,9 +395,3 @@ def _control_tokens(template: ChatTemplate, messages: list[Message], tools: list
         if not is_literal
         for token in every.findall(text)
     ]
-
-
-def attacks() -> Iterator[str]:
-    """Every attack of this file, for the count in docs/security.md."""
-    yield from ATTACKS
-    yield from (f"{token} in {where}" for where in WHERE for token in TOKENS)
