@@ -157,7 +157,7 @@ def test_every_limit_is_shown_with_its_default() -> None:
 
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_test_that_is_named_exists(page: str) -> None:
-    written = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    written = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", TEXTS[page]):
         assert f"def {name}(" in written, f"{page} names {name}"
 
