@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from edgeagent.evaluation.agents import adapted, rewritten
 from edgeagent.evaluation.cases import Case, CaseFile, MadeTool
 from edgeagent.evaluation.judging import Done, faults_of
 from edgeagent.evaluation.matching import WORDS, check, faults
-from edgeagent.evaluation.reading import Prepared, read_cases
+from edgeagent.evaluation.reading import Known, Prepared, read_cases
 from edgeagent.evaluation.scratch import Scratch
 from edgeagent.evaluation.tally import Count
 from edgeagent.schema import Run, RunStatus, Step
@@ -206,12 +207,18 @@ def test_paths_of_the_persons_home_mean_the_scratch_home() -> None:
 # --- case files -----------------------------------------------------------------------------------------------------
 
 
+@cache
+def known() -> Known:
+    """What comes with edgeagent: finding it takes a moment."""
+    return _known(App({"EDGEAGENT_HOME": "/nowhere/edgeagent", "HOME": "/nowhere"}))
+
+
 def read(tmp_path: Path, text: str, agent: str | None = None, **options: bool) -> list[Prepared]:
     file = tmp_path / "cases.yaml"
     file.write_text(text)
-    known = _known(App({"EDGEAGENT_HOME": str(tmp_path / "edgeagent"), "HOME": str(tmp_path / "user")}))
-    known = replace(known, home=replace(known.home, user=tmp_path / "user"))
-    return read_cases(file, known, agent, **options)
+    app = App({"EDGEAGENT_HOME": str(tmp_path / "edgeagent"), "HOME": str(tmp_path / "user")})
+    own = replace(known(), home=app.home, agent_file=lambda name: app.runtime.agent(name).path)
+    return read_cases(file, own, agent, **options)
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
@@ -294,9 +301,9 @@ def test_the_page_names_every_key_option_and_word() -> None:
 # --- the cases that come with edgeagent -----------------------------------------------------------------------------
 
 
-def test_the_cases_of_the_examples_are_valid_and_many(tmp_path: Path) -> None:
-    known = _known(App({"EDGEAGENT_HOME": str(tmp_path / "edgeagent"), "HOME": str(tmp_path / "user")}))
-    cases = [case for file in sorted((ROOT / "examples" / "cases").glob("*.yaml")) for case in read_cases(file, known)]
+def test_the_cases_of_the_examples_are_valid_and_many() -> None:
+    files = sorted((ROOT / "examples" / "cases").glob("*.yaml"))
+    cases = [case for file in files for case in read_cases(file, known())]
     assert len(cases) >= 150
     assert len({one.case.name for one in cases}) == len(cases)
     assert {one.split for one in cases} >= {"narrow", "rules", "values", "steps", "nothing", "messages", "unseen-tools"}
