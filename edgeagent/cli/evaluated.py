@@ -92,7 +92,8 @@ class Report:
         screen.table(columns, [*rows, self._row("all", self._judged)])
         seconds = sum(judged.seconds for judged in self._judged)
         models = ", ".join(self._models())
-        screen.line(f"\n{models}: {self.count.passed} of {self.count.of} cases passed, in {duration(seconds)}")
+        screen.line()
+        screen.line(f"{models}: {self.count.passed} of {self.count.of} cases passed, in {duration(seconds)}")
 
     def _row(self, name: str, judged: list[Judged]) -> list[str]:
         counted = count(judged, lambda one: one.passed)
