@@ -36,9 +36,9 @@ fix:                                    ## put the code into shape
 	$(BIN)/python docs/configuration.py
 	$(BIN)/python docs/security.py
 
-bench:                                  ## every figure, against llama.cpp; writes docs/benchmarks.md; SCALE=quick tries it out
+bench:                                  ## every figure, against llama.cpp; writes docs/benchmarks.md; SCALE=quick tries it out, ROWS=calls,warm
 	@packaging/setup.sh dev
-	@$(BIN)/python bench/run.py --scale $(SCALE)
+	@$(BIN)/python bench/run.py --scale $(SCALE) --rows "$(ROWS)"
 
 pocket:                                 ## train the bundled model again; takes hours without a GPU
 	@packaging/setup.sh pocket
