@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-BUSY_CORES = 0.2
+BUSY_CORES = 0.3
 """Cores that others may take, on average, while a row is measured."""
 LOOK_SECONDS = 3.0
 

@@ -33,7 +33,7 @@ import report
 import rows
 from kept import ROOT, Kept, code
 from peers import CACHE
-from quiet import Watch, others_now, wait_for_quiet
+from quiet import BUSY_CORES, Watch, others_now, wait_for_quiet
 from row import QUICK, Row, Scale
 from rows import Bench
 
@@ -58,6 +58,8 @@ SPEEDS = "speeds"
 ALL = [*PARTS, SPEEDS]
 PATIENCE = 90.0
 """Seconds that a part waits for others to end what they do; then it is measured all the same, and marked."""
+IMPATIENCE = 10.0
+"""How long the parts after it wait where that was in vain."""
 
 
 def machine(model: Path, threads: int) -> dict[str, str]:
@@ -117,6 +119,8 @@ class Session:
 
     def measure(self, part: str) -> None:
         others = wait_for_quiet(self.patience) if self.patience else others_now(0.1)
+        if others > BUSY_CORES:
+            self.patience = min(self.patience, IMPATIENCE)
         self.say(f"{part}: others take {others:.2f} cores")
         watch, began = Watch(others), time.monotonic()
         lines, found = ([], speeds()) if part == SPEEDS else (self._rows(part), [])
