@@ -100,7 +100,7 @@ class SkillCall:
             tool=self.tool.name,
             arguments=arguments,
             reads=tuple(path for paths in reads.values() for path in paths),
-            writes=tuple(path for paths in writes.values() for path in paths),
+            writes=_with_folders([path for paths in writes.values() for path in paths], context),
             detail={"skill": name, "fingerprint": self.find(name).fingerprint, "filled": filled},
             hosts=tuple(host for host in self.tool.needs.network if host.lower() in context.network),
             secrets=tuple(name for name in self.tool.needs.secrets if context.may_use(self.tool.name, name)),
@@ -134,7 +134,7 @@ class SkillCall:
                 argv=tuple(self.tool.argv(filled)),
                 folder=skill.folder.resolve(),
                 reads=plan.reads,
-                writes=_existing(plan.writes, context),
+                writes=_existing(plan.writes),
                 hosts=plan.hosts,
                 secrets=secrets_of(plan, context),
                 stdin=json.dumps(filled, ensure_ascii=False).encode("utf-8", "surrogateescape") if takes_json else b"",
@@ -152,12 +152,15 @@ class SkillCall:
         return None
 
 
-def _existing(paths: Sequence[Path], context: ToolContext) -> tuple[Path, ...]:
-    """What can be bound for writing: a file that is to be made needs the folder that it goes into."""
-    bound = []
-    for path in paths:
-        folder = path if path.exists() else path.parent
-        if not context.may_write(folder):
+def _with_folders(paths: Sequence[Path], context: ToolContext) -> tuple[Path, ...]:
+    """What would be written: a file that is to be made takes the folder that it goes into, and a person is told so."""
+    folders = [path.parent for path in paths if not path.exists() and context.may_write(path.parent)]
+    return tuple(dict.fromkeys((*paths, *folders)))
+
+
+def _existing(planned: Sequence[Path]) -> tuple[Path, ...]:
+    """What of it can be bound. Nothing that was not planned: a file may have gone since."""
+    for path in planned:
+        if not path.exists() and path.parent not in planned:
             raise ToolError(f"{shown(path)} does not exist, and only itself may be written; make it first")
-        bound.append(folder)
-    return tuple(dict.fromkeys(bound))
+    return tuple(path for path in planned if path.exists())

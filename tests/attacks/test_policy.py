@@ -18,16 +18,18 @@ from typing import Any
 import pytest
 from conftest import FakeClock
 from test_skills import make_skill
+from tools_world import World as ToolsWorld
 
 from edgeagent.agents import Agent, parse_agent
 from edgeagent.approval import ApprovalStatus
-from edgeagent.errors import AgentFileError, SkillError
+from edgeagent.errors import AgentFileError, SkillError, ToolError
 from edgeagent.home import home_from_environment
 from edgeagent.model.scripted import ScriptedModel
 from edgeagent.policy import AgentPolicy, decide
-from edgeagent.runtime import Runtime, open_runtime
+from edgeagent.runtime import Runtime, open_runtime, utc_now
 from edgeagent.schema import Event, Json, Run, ToolCall, ToolSpec
 from edgeagent.skills import read_skill
+from edgeagent.skills.fetch import staged
 from edgeagent.skills.schemas import schema_fault
 from edgeagent.store import Store
 from edgeagent.tools.skill import skill_tools
@@ -573,6 +575,40 @@ def test_a_skill_cannot_pass_its_tool_for_a_built_in_one(tmp_path: Path, runtime
     assert tools("shout")
     with pytest.raises(SkillError, match=name):
         tools(name)
+
+
+WRITER = (
+    "version: 1\ntools:\n  - name: save\n    description: x\n    run: [touch, '{out}']\n    needs: {write: [out]}\n"
+    "    input_schema: {type: object, required: [out], properties: {out: {type: string}}}\n"
+)
+
+
+def test_a_tool_gets_no_more_of_a_folder_than_was_asked_about(tmp_path: Path, runtime: Runtime) -> None:
+    """A file that is gone since it was asked about would need its whole folder, which nobody was shown."""
+    world = ToolsWorld(tmp_path / "world")
+    folder = make_skill(tmp_path / "saving", sidecar=WRITER)
+    with staged(str(folder), runtime.home.skills) as found:
+        runtime.skills.install(found.skills[0])
+    runtime.skills.trust("saving", utc_now())
+
+    class Reached(Exception):
+        """The command would be carried out."""
+
+    def sandbox() -> Any:
+        raise Reached
+
+    save = skill_tools([runtime.skills.find("saving")], runtime.skills.find, sandbox)[0]
+    new = save.plan({"out": f"{world.granted}/new.txt"}, world.context)
+    assert new.writes == (world.granted / "new.txt", world.granted)
+    (world.granted / "there.txt").write_text("x")
+    there = save.plan({"out": f"{world.granted}/there.txt"}, world.context)
+    assert there.writes == (world.granted / "there.txt",)
+    for plan in (new, there):  # the control
+        with pytest.raises(Reached):
+            save.apply(plan, world.context)
+    (world.granted / "there.txt").unlink()
+    with pytest.raises(ToolError, match="does not exist, and only itself may be written"):
+        save.apply(there, world.context)
 
 
 DOUBLING = {"$defs": {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)} | {"d40": {}}}
