@@ -102,7 +102,7 @@ def _absence(scale: float) -> Iterator[Batch]:
 
 def _schedules(scale: float) -> Iterator[Batch]:
     years = max(1, round(10 * scale))
-    for zone in schedules.ZONES if scale >= 0.01 else schedules.ZONES[:2]:
+    for zone in schedules.ZONES if scale >= 0.01 else schedules.ZONES[:1]:
         yield _batch(zone, schedules.years, zone, years, seconds=4.0 * years)
 
 
@@ -123,12 +123,12 @@ def _poison(scale: float) -> Iterator[Batch]:
 
 
 def _soak(scale: float) -> Iterator[Batch]:
-    runs, cap = _scaled(100_000, scale, 300), max(2_000_000, round(64_000_000 * scale))
+    runs, cap = _scaled(100_000, scale, 200), max(2_000_000, round(64_000_000 * scale))
     yield _batch("soak", soak.soak, runs, cap, seconds=runs / 120 + 8)
 
 
 def _writes(scale: float) -> Iterator[Batch]:
-    seconds, runs = max(3.0, 300 * scale), _scaled(300, scale, 9)
+    seconds, runs = max(3.0, 300 * scale), _scaled(300, scale, 6)
     yield _batch("idle", soak.idle_writes, seconds, seconds=seconds + 8, kind="waiting")
     yield _batch("runs", soak.run_writes, runs, seconds=runs / 4 + 4)
 
