@@ -6,6 +6,7 @@ be made again gets a line that says so; nothing is deleted.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ class Records:
         return [json.loads(line) for line in whole.splitlines()]
 
     def _append(self, line: dict[str, Any]) -> None:
-        with self.path.open("rb+" if self.path.exists() else "wb+") as file:
+        self.path.touch()
+        with self.path.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             content = file.read()
             file.truncate(content.rfind(b"\n") + 1)
             file.seek(0, os.SEEK_END)
