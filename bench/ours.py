@@ -24,6 +24,8 @@ WORDS = (
     " nothing was late and every paper could be found again by whoever came to look for it after the office had closed"
 ).split()
 
+FIRST = sorted(set(WORDS))
+
 
 @dataclass(frozen=True, slots=True)
 class Timed:
@@ -106,12 +108,12 @@ class Prompts:
             system: about how many tokens its fixed part has. user: about how many the rest has.
         """
 
-        def made(instructions: int, words: int) -> ChatRequest:
+        def made(instructions: int, words: int, event: int = event) -> ChatRequest:
             texts = (_text(1000 + agent, instructions), _text(5000 + 97 * agent + event, words))
             messages = (Message("system", texts[0]), Message("user", texts[1]))
             return ChatRequest(messages, tools, output, max_tokens=written, max_thinking_tokens=max(1, written))
 
-        instructions = self._fitted(lambda words: made(words, 1), system)
+        instructions = self._fitted(lambda words: made(words, 1, 0), system)  # the same for every event
         return made(instructions, self._fitted(lambda words: made(instructions, words), system + user))
 
     def _fitted(self, make: object, wanted: int) -> int:
@@ -127,6 +129,8 @@ class Prompts:
 
 
 def _text(seed: int, words: int) -> str:
-    """Words in an order of its own for each seed, different from the first word on."""
+    """Words in an order of its own for each seed; seeds near each other differ from the first token on."""
+    first = FIRST[seed % len(FIRST)]
     step = 1 + seed % (len(WORDS) - 1)
-    return f"Number {seed}: " + " ".join(WORDS[(seed + step * n + n // len(WORDS)) % len(WORDS)] for n in range(words))
+    rest = " ".join(WORDS[(seed + step * n + n // len(WORDS)) % len(WORDS)] for n in range(words))
+    return f"{first} {seed}: {rest}"
