@@ -5,6 +5,7 @@ Checks whose file it is and how old, before anything reads a table.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from edgeagent.store.triggers import TriggerState
 SCHEMA_VERSION = 7
 """The number of migrations. It stands here so that opening an up-to-date file need not import them."""
 _APART_SECONDS = 60.0
+_KEPT = ("PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+"""What Python needs of our environment to find itself and its packages."""
 
 
 class Store(TriggerState, Memory, Retention, Approvals):
@@ -98,6 +101,7 @@ def make_apart(path: Path) -> None:
     with suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(
             [sys.executable, "-P", "-c", program, str(path)],
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
