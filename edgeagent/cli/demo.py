@@ -231,7 +231,7 @@ def _decision(run: Run) -> str:
     if not thoughts:
         return "-"
     lines = thoughts[0].splitlines()
-    last = lines[-1].removesuffix(": yes")
+    last = lines[-1].partition(": yes")[0]
     return f"{lines[0]}: {last}" if len(lines) > 1 else last
 
 

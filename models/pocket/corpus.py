@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from content import Library
+from content import OTHER, Library
 from episodes import Composer, Episode
 from names import Names
 from tokenizer import copyable_pieces, load
@@ -24,9 +24,10 @@ from tokenizers import Tokenizer
 from edgeagent.model.template import ChatTemplate
 
 HERE = Path(__file__).parent
-KIND_WEIGHT = 10.0
+KIND_WEIGHT = 6.0
 VERDICT_WEIGHT = 5.0
 COPYING_TOKENS = 7e6
+READING_TOKENS = 33e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,21 @@ class Marks:
     colon: int
 
 
-Batch = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
-"""Tokens, targets and weights, each of shape (episodes, tokens)."""
+Batch = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, numpy.ndarray]
+"""Tokens, targets, weights and the kind of the document that a token stands in, each of shape (episodes, tokens)."""
 _OWN = re.compile(r"(?<=<\|im_start\|>assistant\n).*?<\|im_end\|>", re.DOTALL)
+_TEXT = re.compile(r"(?<=\ntext:\n).*?(?=<\|im_end\|>)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An episode as numbers. A target is the next token inside the model's own words, and -1 elsewhere; `kind` is the
+    number of the document's kind, `text` the tokens from..to of it."""
+
+    tokens: list[int]
+    targets: list[int]
+    kind: int = -1
+    text: tuple[int, int] = (0, 0)
 
 
 def words_of(library: Library) -> list[str]:
@@ -82,8 +95,7 @@ def weights_of(tokens: list[int], marks: Marks) -> list[float]:
     return weights
 
 
-def encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Tokens and targets: a target is the next token inside the model's own words, and -1 elsewhere."""
+def encode(text: str, tokenizer: Tokenizer, kind: int = -1) -> Encoded:
     encoding = tokenizer.encode(text)
     own = [match.span() for match in _OWN.finditer(text)]
     tokens = encoding.ids
@@ -95,7 +107,11 @@ def encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
             span = next(spans, None)
         if span and start >= span[0] and index > 0:
             targets[index - 1] = tokens[index]
-    return tokens, targets
+    document = _TEXT.search(text)
+    if kind < 0 or not document:
+        return Encoded(tokens, targets)
+    inside = [i for i, (start, end) in enumerate(encoding.offsets) if document.start() <= start and end <= document.end()]
+    return Encoded(tokens, targets, kind, (inside[0], inside[-1] + 1) if inside else (0, 0))
 
 
 def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> Composer:
@@ -108,9 +124,12 @@ def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> 
 def shares(seen: float) -> tuple[float, float]:
     """The shares of episodes that practise copying, and judging, after so many tokens of training.
 
-    Copying comes first: without practice it had not appeared after 4 million tokens, with it it did within one.
+    Copying comes first: without practice it had not appeared after 4 million tokens, with it it did within one. Then
+    reading: what a document is wants many documents, and most of what it practises is short. The whole comes last.
     """
-    return (0.6, 0.0) if seen < COPYING_TOKENS else (0.06, 0.55)
+    if seen < COPYING_TOKENS:
+        return 0.6, 0.0
+    return (0.04, 0.8) if seen < READING_TOKENS else (0.08, 0.35)
 
 
 def batches(
@@ -122,13 +141,15 @@ def batches(
     single = [tokenizer.encode(text).ids for text in ("<think>", "</think>", "\n", ":")]
     assert all(len(ids) == 1 for ids in single)
     marks = Marks(*(ids[0] for ids in single))
+    numbers = kind_numbers(make.library)
     while True:
         make.echo_share, make.drill_share = shares(seen())
-        pool = [encode(rendered(make.episode(), chat), tokenizer) for _ in range(512)]
-        pool = sorted((item for item in pool if len(item[0]) <= longest), key=lambda item: len(item[0]))
+        episodes = (make.episode() for _ in range(512))
+        drawn = (encode(rendered(item, chat), tokenizer, numbers.get(item.kind, -1)) for item in episodes)
+        pool = sorted((item for item in drawn if len(item.tokens) <= longest), key=lambda item: len(item.tokens))
         groups, group = [], []
         for item in pool:
-            if group and len(item[0]) * (len(group) + 1) > tokens_a_batch:
+            if group and len(item.tokens) * (len(group) + 1) > tokens_a_batch:
                 groups.append(group)
                 group = []
             group.append(item)
@@ -136,16 +157,23 @@ def batches(
         yield from (_batch(group, marks) for group in groups)
 
 
-def _batch(group: list[tuple[list[int], list[int]]], marks: Marks) -> Batch:
-    width = max(len(tokens) for tokens, _ in group)
-    tokens = numpy.zeros((len(group), width), dtype=numpy.int64)
-    targets = numpy.full((len(group), width), -1, dtype=numpy.int64)
-    weights = numpy.zeros((len(group), width), dtype=numpy.float32)
-    for row, (ids, wanted) in enumerate(group):
-        tokens[row, : len(ids)] = ids
-        targets[row, : len(wanted)] = wanted
-        weights[row, : len(ids)] = weights_of(ids, marks)
-    return tokens, targets, weights
+def kind_numbers(library: Library) -> dict[str, int]:
+    """The number of each kind, `other` included, for the reader."""
+    return {label: index for index, label in enumerate([*library.kinds, OTHER])}
+
+
+def _batch(group: list[Encoded], marks: Marks) -> Batch:
+    shape = (len(group), max(len(item.tokens) for item in group))
+    tokens = numpy.zeros(shape, dtype=numpy.int64)
+    targets = numpy.full(shape, -1, dtype=numpy.int64)
+    weights = numpy.zeros(shape, dtype=numpy.float32)
+    kinds = numpy.full(shape, -1, dtype=numpy.int64)
+    for row, item in enumerate(group):
+        tokens[row, : len(item.tokens)] = item.tokens
+        targets[row, : len(item.targets)] = item.targets
+        weights[row, : len(item.tokens)] = weights_of(item.tokens, marks)
+        kinds[row, item.text[0] : item.text[1]] = item.kind
+    return tokens, targets, weights, kinds
 
 
 def _work(batches_out: Any, seed: str, tokenizer_path: Path, tokens_a_batch: int, longest: int, seen: Any) -> None:

@@ -210,6 +210,10 @@ TOOL_ERRORS = [
 ]
 
 
+_ENDS = {"delete": "trash", "leave": "stay"}
+"""What stands for the folder in the reasoning where a rule names none."""
+
+
 @dataclass(frozen=True)
 class Episode:
     """A whole conversation. The model learns the assistant messages; everything else is given to it."""
@@ -268,10 +272,10 @@ class Composer:
     def __post_init__(self) -> None:
         self.writer = Writer(self.rng, self.names, self.held_out)
         self._families: list[tuple[float, Callable[[], Episode]]] = [
-            (0.70, self.sort),
-            (0.12, self.note),
+            (0.62, self.sort),
+            (0.14, self.note),
             (0.08, self.digest),
-            (0.10, self.watch),
+            (0.16, self.watch),
         ]
 
     def episode(self) -> Episode:
@@ -293,6 +297,7 @@ class Composer:
             lambda: "".join(self.names.piece() for _ in range(rng.randint(1, 4))),
             self._any_line,
             self._any_line,
+            lambda: f"{self._date_event('cron').data['scheduled_at'][:19]} {self._log_line(BAD_LINES)}",
         ]
         values = [rng.choice(draws)() for _ in range(rng.choice([1, 1, 2, 3]))]
         keys = rng.sample(["a", "b", "c", "d"], len(values))
@@ -308,8 +313,9 @@ class Composer:
         """Nothing but judging: what a document is, and mostly for many phrases whether they name it."""
         rng = self.rng
         kind, label = self._document_kind()
-        if rng.random() < 0.55:
-            preview = self.writer.document(kind)[: rng.choice([60, 100, 150, 200, 300, 400])]
+        if rng.random() < 0.8:
+            text = self.writer.document(kind)
+            preview = self._words_of(text) if rng.random() < 0.6 else text[: rng.choice([60, 100, 150, 200, 300, 400])]
             messages = opening_messages("Check.", Event("", "manual", "", "", {"preview": preview}))
             return Episode("drill", (*messages, Message("assistant", "Checked.", label)), (), label, "drill")
         data = {"preview": self.writer.document(kind)[: self._preview()]}
@@ -322,6 +328,13 @@ class Composer:
         messages = opening_messages(f"Check {', '.join(phrases)}.", Event("", "manual", "", "", data))
         messages.append(Message("assistant", "Checked.", "\n".join(lines)))
         return Episode("drill", tuple(messages), (), label, "drill")
+
+    def _words_of(self, text: str) -> str:
+        """A few of the text's words in any order, so that each word has to count by itself."""
+        words = text.split()
+        if self.held_out or len(words) < 5:
+            return text[:400]
+        return " ".join(self.rng.sample(words, min(len(words), self.rng.randint(5, 25))))
 
     def _any_line(self) -> str:
         """A line of some document, whole."""
@@ -354,15 +367,15 @@ class Composer:
         return data
 
     def _preview(self) -> int:
-        return self.rng.choice([80, 140, 200, 300, 400, 400, 400, 500])
+        return self.rng.choice([40, 60, 80, 140, 200, 300, 400, 400, 400, 500])
 
     def _kind(self) -> Kind:
         """A kind that rules may name."""
         return self.rng.choice(list(self.library.kinds.values()))
 
     def _document_kind(self) -> tuple[Kind, str]:
-        """The kind of a document, and what the model calls it: one in ten is of a kind that no rule names."""
-        if self.rng.random() < 0.1:
+        """The kind of a document, and what the model calls it: one in seven is of a kind that no rule names."""
+        if self.rng.random() < 0.15:
             return self.library.other, OTHER
         kind = self._kind()
         return kind, kind.label
@@ -466,7 +479,7 @@ class Composer:
         return rules
 
     def _thinking(self, label: str, rules: list[_Rule], last: str) -> tuple[str, _Rule | None]:
-        """The reasoning that a run shows: the kind, then each subject in turn until one fits."""
+        """The reasoning that a run shows: the kind, then each subject in turn until one fits, and where that leads."""
         lines = [label]
         for rule in rules:
             for phrase in rule.phrases:
@@ -476,7 +489,8 @@ class Composer:
                     and self.library.applies(label, phrase)
                 )
                 lines.append(f"{phrase}: {'yes' if fits else 'no'}")
-                if fits:
+                if fits:  # the folder at once, beside its phrase: after "yes" alone a neighbour's folder was taken
+                    lines[-1] += f", {_ENDS.get(rule.action, rule.target)}"
                     return "\n".join(lines), rule
         lines.append(last)
         return "\n".join(lines), None

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+READING = 2
+"""Blocks that are left after the one whose states a `Reader` sees: to bring what it finds to where it is said."""
+
+
 @dataclass(frozen=True)
 class Shape:
     vocabulary: int = 3072
@@ -90,6 +94,23 @@ class Block(nn.Module):
         return x * kept
 
 
+class Reader(nn.Module):
+    """Tells the kind of a document from a state in the middle of it. Only training has it.
+
+    One label at the end of a document is a thin signal: with it alone the network learned lines by heart and named
+    56 % of held-out documents right, where a linear classifier over the same words names 80 %.
+    """
+
+    def __init__(self, shape: Shape, kinds: int) -> None:
+        super().__init__()
+        self.norm = Norm(shape.width, shape.epsilon)
+        self.out = nn.Linear(shape.width, kinds)
+
+    def forward(self, x: Tensor) -> Tensor:
+        guess: Tensor = self.out(self.norm(x))
+        return guess.float()
+
+
 class Network(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -108,23 +129,31 @@ class Network(nn.Module):
         angles = torch.arange(length, dtype=torch.float32)[:, None] * rates[None]
         return angles.cos()[None, :, None], angles.sin()[None, :, None]
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """States before the output layer. Shapes: tokens (batch, length) int64 -> (batch, length, width)."""
+    def hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """States before the output layer and `READING` blocks from the end, each (batch, length, width) for tokens of
+        shape (batch, length), int64."""
         x = self.embedding(tokens)
         cos, sin = self.positions(tokens.shape[1])
         if torch.is_autocast_enabled("cpu"):
             x, cos, sin = x.bfloat16(), cos.bfloat16(), sin.bfloat16()
-        for block in self.blocks:
+        early = x
+        for index, block in enumerate(self.blocks):
+            if index == len(self.blocks) - READING:
+                early = x
             x = block(x, cos.to(x.dtype), sin.to(x.dtype))
-        return self.norm(x)
+        return self.norm(x), early
 
-    def loss(self, tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Weighted cross-entropy over the positions whose target is not -1; only these pass through the output layer."""
-        hidden = self.hidden(tokens)
+    def loss(self, tokens: Tensor, targets: Tensor, weights: Tensor, kinds: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
+        """Two losses: weighted cross-entropy over the positions whose target is not -1 (only these pass through the
+        output layer), and how badly `reader` tells the kind of a document from the state at each of its tokens."""
+        hidden, early = self.hidden(tokens)
         wanted = targets >= 0
         logits = F.linear(hidden[wanted], self.embedding.weight.to(hidden.dtype))
         losses = F.cross_entropy(logits.float(), targets[wanted], reduction="none")
-        return (losses * weights[wanted]).sum() / weights[wanted].sum()
+        read = kinds >= 0
+        guess = reader(early[read])
+        reading = F.cross_entropy(guess, kinds[read]) if read.any() else guess.sum()
+        return (losses * weights[wanted]).sum() / weights[wanted].sum(), reading
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.linear(self.hidden(tokens), self.embedding.weight)
+        return F.linear(self.hidden(tokens)[0], self.embedding.weight)

@@ -14,12 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from corpus import COPYING_TOKENS, Stream, composer, rendered, template
+from content import Library
+from corpus import COPYING_TOKENS, Stream, composer, kind_numbers, rendered, template
 from export import weights_of
-from network import Block, Network, Shape
+from network import Block, Network, Reader, Shape
 from tokenizer import of_model
 from tokenizer import train as train_tokenizer
 from torch import Tensor
+
+
+READING_WEIGHT = 1.0
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
@@ -95,8 +99,10 @@ def main() -> None:
     Block.dropout = arguments.dropout
     Block.forward = torch.compile(Block.forward, dynamic=True)  # fuses the pointwise work: a quarter faster on a CPU
     network = Network(shape).to(device)
+    reader = Reader(shape, len(kind_numbers(Library()))).to(device)
     hidden = [weight for name, weight in network.named_parameters() if weight.ndim == 2 and "embedding" not in name]
     others = [weight for name, weight in network.named_parameters() if weight.ndim != 2 or "embedding" in name]
+    others += list(reader.parameters())
     muon = Muon(hidden, arguments.rate)
     adam = torch.optim.AdamW(others, arguments.rate / 10, betas=(0.9, 0.95), weight_decay=0.0)
     if arguments.start:
@@ -106,19 +112,20 @@ def main() -> None:
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         network.load_state_dict(saved["network"])
+        reader.load_state_dict(saved["reader"])
         muon.load_state_dict(saved["muon"])
         adam.load_state_dict(saved["adam"])
         seen, step = saved["seen"], saved["step"]
     print(f"{sum(w.numel() for w in network.parameters()):,} parameters on {device}, from {seen:,} tokens", flush=True)
 
     def save() -> None:
-        state = {"network": network.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict()}
+        state = {"network": network.state_dict(), "reader": reader.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict()}
         fresh = checkpoint.with_suffix(".new")
         torch.save({**state, "seen": seen, "step": step, "shape": asdict(shape)}, fresh)
         fresh.replace(checkpoint)
 
     began = last = time.monotonic()
-    since, total, count = 0, 0.0, 0
+    since, total, read, count = 0, 0.0, 0.0, 0
     log = (arguments.out / "curve.jsonl").open("a")
     source = Stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest)
     for batch in source:
@@ -128,16 +135,18 @@ def main() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = base * factor
         with torch.autocast(device, dtype=torch.bfloat16):
-            loss = network.loss(*(torch.from_numpy(part).to(device) for part in batch))
-        loss.backward()
+            loss, reading = network.loss(*(torch.from_numpy(part).to(device) for part in batch), reader)
+        (loss + READING_WEIGHT * reading).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         muon.step()
         adam.step()
         network.zero_grad(set_to_none=True)
+        reader.zero_grad(set_to_none=True)
         seen += batch[0].size
         step += 1
         since += batch[0].size
         total += loss.item()
+        read += reading.item()
         count += 1
         if not math.isfinite(total):
             raise SystemExit("the loss is not finite; the last checkpoint stands")
@@ -146,13 +155,14 @@ def main() -> None:
             row = {
                 "seen": seen,
                 "loss": round(total / count, 4),
+                "reading": round(read / count, 4),
                 "rate": round(factor, 4),
                 "tokens_per_second": round(since / (now - last)),
             }
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
             log.flush()
-            last, since, total, count = now, 0, 0.0, 0
+            last, since, total, read, count = now, 0, 0.0, 0.0, 0
         ended = seen >= arguments.tokens or time.monotonic() - began > arguments.hours * 3600
         if step % 100 == 0 or ended:
             save()
