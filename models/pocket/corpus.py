@@ -26,6 +26,7 @@ from edgeagent.model.template import ChatTemplate
 HERE = Path(__file__).parent
 KIND_WEIGHT = 6.0
 VERDICT_WEIGHT = 5.0
+REASONING_WEIGHT = 2.0
 COPYING_TOKENS = 7e6
 READING_TOKENS = 33e6
 
@@ -91,7 +92,7 @@ def weights_of(tokens: list[int], marks: Marks) -> list[float]:
         elif lines >= 0:
             lines += token == marks.newline
         if lines > 0:
-            weights[index] = KIND_WEIGHT if lines == 1 else VERDICT_WEIGHT if token == marks.colon else 1.0
+            weights[index] = KIND_WEIGHT if lines == 1 else VERDICT_WEIGHT if token == marks.colon else REASONING_WEIGHT
     return weights
 
 
@@ -110,7 +111,9 @@ def encode(text: str, tokenizer: Tokenizer, kind: int = -1) -> Encoded:
     document = _TEXT.search(text)
     if kind < 0 or not document:
         return Encoded(tokens, targets)
-    inside = [i for i, (start, end) in enumerate(encoding.offsets) if document.start() <= start and end <= document.end()]
+    inside = [
+        i for i, (start, end) in enumerate(encoding.offsets) if document.start() <= start and end <= document.end()
+    ]
     return Encoded(tokens, targets, kind, (inside[0], inside[-1] + 1) if inside else (0, 0))
 
 
@@ -129,7 +132,7 @@ def shares(seen: float) -> tuple[float, float]:
     """
     if seen < COPYING_TOKENS:
         return 0.6, 0.0
-    return (0.04, 0.8) if seen < READING_TOKENS else (0.08, 0.35)
+    return (0.04, 0.8) if seen < READING_TOKENS else (0.06, 0.2)
 
 
 def batches(

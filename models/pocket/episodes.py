@@ -61,6 +61,22 @@ Collect {s} in {f}.
 {S} have their place in {f}.
 Drop {s} into {f}.
 """.strip().splitlines()
+# Several rules in one sentence: how the first goes, and how those after it do.
+JOINT_RULES = [
+    ("{S} go to {f}", "{s} to {f}"),
+    ("{S} go to {f}", "{s} go to {f}"),
+    ("{S} to {f}", "{s} to {f}"),
+    ("{S} go into {f}", "{s} into {f}"),
+    ("{S} belong in {f}", "{s} in {f}"),
+    ("Put {s} in {f}", "{s} in {f}"),
+    ("Put {s} into {f}", "put {s} into {f}"),
+    ("Move {s} to {f}", "{s} to {f}"),
+    ("Move {s} to {f}", "move {s} to {f}"),
+    ("File {s} under {f}", "{s} under {f}"),
+    ("Sort {s} into {f}", "{s} into {f}"),
+]
+JOINTS = [", ", ", ", "; ", " and "]
+LAST_JOINTS = [" and ", " and ", ", and ", ", "]
 SINGLE_RULES = """
 If it is {a}, move it to {f}.
 If the file is {a}, put it in {f}.
@@ -232,6 +248,8 @@ class _Rule:
     action: str
     target: str = ""
     text: str = ""
+    subject: str = ""
+    """The phrases as a sentence has them; empty where a rule cannot share its sentence."""
 
 
 def _split(items: Sequence[str], held_out: bool) -> list[str]:
@@ -367,7 +385,7 @@ class Composer:
         return data
 
     def _preview(self) -> int:
-        return self.rng.choice([40, 60, 80, 140, 200, 300, 400, 400, 400, 500])
+        return self.rng.choice([40, 60, 80, 100, 140, 200, 300, 400, 400])
 
     def _kind(self) -> Kind:
         """A kind that rules may name."""
@@ -440,11 +458,32 @@ class Composer:
         rule = _Rule(phrases, action)
         if action == "move":
             rule.target = self._folder(phrases[0] if rng.random() < 0.7 else "", root if rng.random() < 0.9 else None)
+            rule.subject = subject
             wording = self._one(MOVE_RULES)
         else:
             wording = self._one(DELETE_RULES if action == "delete" else LEAVE_RULES)
         rule.text = wording.replace("{s}", subject).replace("{S}", _capital(subject)).replace("{f}", rule.target)
         return rule
+
+    def _sentences(self, rules: list[_Rule]) -> list[str]:
+        """A sentence for each rule, or now and then one for two or three that follow each other."""
+        rng, sentences, rest = self.rng, [], list(rules)
+        while rest:
+            group = rest[: rng.choice([2, 2, 3])] if rng.random() < 0.3 else rest[:1]
+            if len(group) > 1 and all(rule.subject for rule in group):
+                first, then = rng.choice(JOINT_RULES)
+                parts = [self._worded(first if rule is group[0] else then, rule) for rule in group]
+                joint = rng.choice(JOINTS)
+                sentences.append(joint.join(parts[:-1]) + rng.choice(LAST_JOINTS) + parts[-1] + ".")
+                rest = rest[len(group) :]
+            else:
+                sentences.append(rest.pop(0).text)
+        return sentences
+
+    @staticmethod
+    def _worded(wording: str, rule: _Rule) -> str:
+        worded = wording.replace("{s}", rule.subject).replace("{S}", _capital(rule.subject))
+        return worded.replace("{f}", rule.target)
 
     def _single_rule(self, kind: Kind, root: str | None) -> _Rule:
         """A rule in the singular, by the kind's own name: 'If it is an invoice, move it to ...'."""
@@ -503,7 +542,7 @@ class Composer:
         self._base = self.names.folder(root=root) if rng.random() < 0.7 else ""
         rules = self._rules(kind, label != OTHER and rng.random() < 0.66, root)
         otherwise = self._folder("misc other rest" if rng.random() < 0.5 else "", root) if rng.random() < 0.25 else ""
-        sentences = [rule.text for rule in rules]
+        sentences = self._sentences(rules)
         if otherwise:
             sentences.append(self._one(ELSE_RULES).replace("{f}", otherwise))
         elif rng.random() < 0.75:

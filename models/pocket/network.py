@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 READING = 2
 """Blocks that are left after the one whose states a `Reader` sees: to bring what it finds to where it is said."""
 
@@ -143,7 +142,9 @@ class Network(nn.Module):
             x = block(x, cos.to(x.dtype), sin.to(x.dtype))
         return self.norm(x), early
 
-    def loss(self, tokens: Tensor, targets: Tensor, weights: Tensor, kinds: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, tokens: Tensor, targets: Tensor, weights: Tensor, kinds: Tensor, reader: Reader
+    ) -> tuple[Tensor, Tensor]:
         """Two losses: weighted cross-entropy over the positions whose target is not -1 (only these pass through the
         output layer), and how badly `reader` tells the kind of a document from the state at each of its tokens."""
         hidden, early = self.hidden(tokens)

@@ -1,7 +1,7 @@
 """Trains `pocket`. `python train.py --tokens 40e6 --out build` writes checkpoints that the same command resumes.
 
 Hidden matrices are trained by Muon, everything else by AdamW. The learning rate warms up, holds, and decays to zero
-over the last `--decay` of the tokens; a model that is gone on from (`--start`) can copy already. On a CPU the arithmetic is bfloat16; on a GPU it is too, and batches grow.
+over the last `--decay` of the tokens; a model that is gone on from (`--start`) can copy and read already. On a CPU the arithmetic is bfloat16; on a GPU it is too, and batches grow.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from pathlib import Path
 
 import torch
 from content import Library
-from corpus import COPYING_TOKENS, Stream, composer, kind_numbers, rendered, template
+from corpus import READING_TOKENS, Stream, composer, kind_numbers, rendered, template
 from export import weights_of
 from network import Block, Network, Reader, Shape
 from tokenizer import of_model
 from tokenizer import train as train_tokenizer
 from torch import Tensor
 
-
-READING_WEIGHT = 1.0
+READING_WEIGHT = 0.5
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
@@ -119,7 +118,12 @@ def main() -> None:
     print(f"{sum(w.numel() for w in network.parameters()):,} parameters on {device}, from {seen:,} tokens", flush=True)
 
     def save() -> None:
-        state = {"network": network.state_dict(), "reader": reader.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict()}
+        state = {
+            "network": network.state_dict(),
+            "reader": reader.state_dict(),
+            "muon": muon.state_dict(),
+            "adam": adam.state_dict(),
+        }
         fresh = checkpoint.with_suffix(".new")
         torch.save({**state, "seen": seen, "step": step, "shape": asdict(shape)}, fresh)
         fresh.replace(checkpoint)
@@ -129,7 +133,7 @@ def main() -> None:
     log = (arguments.out / "curve.jsonl").open("a")
     source = Stream(f"{arguments.seed}/{step}", tokenizer_path, arguments.batch, arguments.longest)
     for batch in source:
-        source.seen.value = seen + (COPYING_TOKENS if arguments.start else 0)
+        source.seen.value = seen + (READING_TOKENS if arguments.start else 0)
         factor = rate_at(seen, arguments.tokens, 300_000, arguments.decay)
         for optimizer, base in ((muon, arguments.rate), (adam, arguments.rate / 10)):
             for group in optimizer.param_groups:
