@@ -59,7 +59,7 @@ class EndpointModel:
             replies.append(self._checked_size(self.server.chat(body, stop, on_text), request))
             reply = replies[-1]
             try:
-                turn = _Turn(None, reply.text, "") if _is_cut(reply) else _read(reply, request, names)
+                turn = _Turn(None, *reply.without_thinking()) if _is_cut(reply) else _read(reply, request, names)
                 return _result(turn, replies, began)
             except FaultError as fault:
                 if len(replies) > 1:
