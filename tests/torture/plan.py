@@ -112,9 +112,8 @@ def _doubles(scale: float) -> Iterator[Batch]:
 
 
 def _signals(scale: float) -> Iterator[Batch]:
-    lines = 190 if scale >= 0.01 else 70
     for number, count in enumerate(_split(_scaled(100, scale, 4), 12)):
-        yield _batch(f"SIGTERM {number}", signals.terminated, count, number, lines, seconds=6.0 * count + 4)
+        yield _batch(f"SIGTERM {number}", signals.terminated, count, number, seconds=6.0 * count + 4)
 
 
 def _poison(scale: float) -> Iterator[Batch]:

@@ -88,7 +88,7 @@ def _came_there(world: World, pid: int, place: str, dice: random.Random, lines: 
         came = until(lambda: _is_in_a_move(world), 60, 0.02)
         time.sleep(dice.random() * 0.3)
         return came
-    if not [run for run in world.runs("talker") if not run.status.is_terminal]:
+    if not _talks(world):
         name = f"letter-{time.monotonic_ns()}"
         letter = " ".join(f"Line {n} of a long letter about the weather." for n in range(lines))
         world.accepted[world.client.submit("talker", {"name": name, "preview": letter})] = name
@@ -98,10 +98,15 @@ def _came_there(world: World, pid: int, place: str, dice: random.Random, lines: 
     before = _calls(host)
     time.sleep(dice.random() * 0.5)
     if place == "prefill":
-        return _calls(host) == before
-    came = until(lambda: _calls(host) >= before + 3, 60, 0.01)
+        return _calls(host) == before and _talks(world)
+    until(lambda: _calls(host) >= before + 3 or not _talks(world), 60, 0.02)
     time.sleep(dice.random() * 0.3)
-    return came and host.is_running()
+    return _calls(host) >= before + 3 and _talks(world)
+
+
+def _talks(world: World) -> bool:
+    """Whether the run with the long prompt goes on; a host without one is quiet too."""
+    return any(not run.status.is_terminal for run in world.runs("talker"))
 
 
 def _tracer(place: str) -> list[str]:
