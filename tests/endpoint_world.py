@@ -79,7 +79,9 @@ class Puppet:
     """A server that sends the given answers in turn, the last one for ever, and keeps what it was asked."""
 
     def __init__(self, answers: list[Answer], tls: ssl.SSLContext | None = None) -> None:
-        self.answers, self.asked, self.heads = list(answers), [], []  # type: ignore[var-annotated]
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+        self.heads: list[tuple[str, dict[str, str]]] = []
         self.key_name = ""
         self._tls = tls
         self._ended = threading.Event()
@@ -170,7 +172,11 @@ def http(body: bytes | str, kind: str = "application/json", status: str = "200 O
 
 
 def completion(
-    text: str | None = "done", *calls: tuple[str, Any], usage: Any = None, finish: str = "", **said: Any
+    text: str | list[dict[str, str]] | None = "done",
+    *calls: tuple[str, Any],
+    usage: Any = None,
+    finish: str = "",
+    **said: Any,
 ) -> bytes:
     """A whole answer."""
     message: dict[str, Any] = {"role": "assistant", "content": text, **said}

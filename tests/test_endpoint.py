@@ -118,7 +118,7 @@ def test_of_calls_in_pieces_the_first_is_taken(deltas: list[dict[str, Any]]) -> 
 
 
 def test_arguments_as_an_object_and_content_in_parts_are_taken() -> None:
-    with puppet(completion(None, call(arguments=ARGUMENTS)), completion([{"type": "text", "text": "hi"}])) as server:  # type: ignore[arg-type]
+    with puppet(completion(None, call(arguments=ARGUMENTS)), completion([{"type": "text", "text": "hi"}])) as server:
         assert ask(server).call == ToolCall("move_file", ARGUMENTS)
         assert ask(server).text == "hi"
 

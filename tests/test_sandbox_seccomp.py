@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -45,8 +46,8 @@ def ask(program: bytes, machine: Machine, call: str, *arguments: int) -> int | s
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("program", [full_filter, lambda machine: reduced_filter(machine, 1)], ids=["full", "reduced"])
-def test_dangerous_calls_are_refused_on_both_machines(machine: Machine, program: object) -> None:
-    code = program(machine)  # type: ignore[operator]
+def test_dangerous_calls_are_refused_on_both_machines(machine: Machine, program: Callable[[Machine], bytes]) -> None:
+    code = program(machine)
     assert len(code) // 8 < 4096, "the kernel takes no longer one"
     for call in (
         "ptrace",

@@ -23,6 +23,16 @@ from edgeagent.errors import SkillError
 from edgeagent.skills.files import ASIDE, MAX_BYTES, MAX_FILES, skill_files
 
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNZIP_FAILS = (
+    zipfile.BadZipFile,  # not a zip, or sums that do not fit
+    zlib.error,  # packed data that is damaged
+    EOFError,  # packed data that is cut off
+    NotImplementedError,  # a version or a packing that it does not know
+    RuntimeError,  # a password that its flags do not tell of
+    ValueError,  # an offset below 0, a name that is no text
+    OSError,  # the archive cannot be read, or what comes out cannot be written
+)
+"""What `zipfile` raises for archives of strangers; it has no one error for them."""
 _BLOCK = 1 << 16
 _MAX_HEADER = 1 << 20
 """Of a tar archive, of what stands before a file: tarfile would read any size into memory."""
@@ -100,7 +110,7 @@ def unzip(archive: Path, into: Path) -> None:
             with zipfile.ZipFile(file) as opened:
                 for entry in opened.infolist():
                     _unzip_entry(opened, entry, budget)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except _UNZIP_FAILS as error:
         raise _unreadable(archive, error) from error
 
 

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -110,34 +110,33 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
             yield ground
 
 
-class listening:  # noqa: N801  # reads as what it is, in `with`
+@contextmanager
+def listening(ground: Ground) -> Iterator[None]:
     """Answers every request with the secret, and remembers it."""
 
-    def __init__(self, ground: Ground) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                ground.reached.append(f"{self.path} {self.headers} {self.rfile.read(length).decode()}")
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(SECRET.encode())
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            ground.reached.append(f"{self.path} {self.headers} {self.rfile.read(length).decode()}")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(SECRET.encode())
 
-            do_POST = do_GET  # noqa: N815
+        def do_POST(self) -> None:
+            self.do_GET()
 
-            def log_message(self, *arguments: object) -> None:
-                """Says nothing."""
+        def log_message(self, *arguments: object) -> None:
+            """Says nothing."""
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        ground.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        ground.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from conftest import FakeClock
@@ -501,8 +502,8 @@ def at_once(fort: Fort, agent: Agent) -> None:
                 ready.wait(30)
             return answer
 
-        worker._may_act = may_act  # type: ignore[method-assign]
-        worker.execute(run, agent, threading.Event())
+        with mock.patch.object(worker, "_may_act", may_act):
+            worker.execute(run, agent, threading.Event())
 
     seen: set[threading.Thread] = set()
     threads = [threading.Thread(target=work, args=(n, run)) for n, run in enumerate(runs)]

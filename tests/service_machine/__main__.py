@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from service_machine import scenes
@@ -48,16 +49,7 @@ def of_a_user(alice: Person, tally: Tally) -> None:
     alice.machine.run("loginctl", "enable-linger", "alice")
     until(lambda: "alice" in alice.machine.run("loginctl", "list-users"), "alice lingers")
     scenes.begin(alice, tally)
-    for scene in (
-        scenes.work,
-        scenes.crash,
-        scenes.hang,
-        scenes.skills,
-        scenes.pocket,
-        scenes.patience,
-        scenes.mistakes,
-    ):
-        scene(alice, tally)
+    _play(alice, tally)
 
 
 def of_the_system(root: Person, tally: Tally) -> None:
@@ -68,6 +60,16 @@ def of_the_system(root: Person, tally: Tally) -> None:
     said = root.types("systemd-analyze security --no-pager edgeagent.service | tail -1")[1]
     score = float((re.search(r"[0-9]+\.[0-9]+", said) or ["99"])[0])
     tally.check(f"it is exposed less than {MOST_EXPOSED:g}", score < MOST_EXPOSED, str(score))
+    _play(root, tally)
+    code, _ = root.types(
+        f"runuser -u edgeagent -- cat /etc/shadow {root.home}/config.toml > /dev/null 2>&1", show=False
+    )
+    tally.check("its user is an ordinary one", code != 0)
+    scenes.exceptions(root, tally)
+
+
+def _play(person: Person, tally: Tally) -> None:
+    """What both kinds of service have to go through."""
     for scene in (
         scenes.work,
         scenes.crash,
@@ -77,12 +79,11 @@ def of_the_system(root: Person, tally: Tally) -> None:
         scenes.patience,
         scenes.mistakes,
     ):
-        scene(root, tally)
-    code, _ = root.types(
-        f"runuser -u edgeagent -- cat /etc/shadow {root.home}/config.toml > /dev/null 2>&1", show=False
-    )
-    tally.check("its user is an ordinary one", code != 0)
-    scenes.exceptions(root, tally)
+        scene(person, tally)
+
+
+def _is_active(person: Person) -> bool:
+    return person.shows("ActiveState") == "active"
 
 
 def restart(alice: Person, root: Person, tally: Tally) -> None:
@@ -90,7 +91,7 @@ def restart(alice: Person, root: Person, tally: Tally) -> None:
     alice.machine.off()
     alice.machine.boot()
     for person in (alice, root):
-        until(lambda person=person: person.shows("ActiveState") == "active", f"{person.name}'s service runs")  # type: ignore[misc]
+        until(partial(_is_active, person), f"{person.name}'s service runs")
         person.drop("h")
         person.until_ran(list("abcdefgh"))
         tally.check(

@@ -6,7 +6,9 @@ import os
 import sqlite3
 import subprocess
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 from torture.tally import Tally
 from torture.world import World, until
@@ -21,7 +23,7 @@ def doubles(tally: Tally, root: Path, times: int) -> None:
                 _pretend(world, stranger.pid)
                 world.put(1)
                 with world.run_daemon() as one, world.run_daemon() as other:
-                    until(lambda a=one, b=other: a.poll() is not None or b.poll() is not None, 120)  # type: ignore[misc]
+                    until(partial(_one_has_ended, one, other), 120)
                     ended = [process for process in (one, other) if process.poll() is not None]
                     tally.check(len(ended) == 1, f"{2 - len(ended)} daemons run in one home")
                     tally.check(all(process.returncode == 1 for process in ended), "the second ended with another code")
@@ -34,6 +36,10 @@ def doubles(tally: Tally, root: Path, times: int) -> None:
         finally:
             stranger.kill()
     world.settle(tally)
+
+
+def _one_has_ended(one: Popen[bytes], other: Popen[bytes]) -> bool:
+    return one.poll() is not None or other.poll() is not None
 
 
 def _pretend(world: World, pid: int) -> None:

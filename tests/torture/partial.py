@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torture.tally import NotMade, Tally
@@ -114,7 +115,7 @@ def written_in_parts(tally: Tally, root: Path, files: int, append_seconds: float
 
     with world.run_daemon() as process:
         world.wait_until_it_answers(process)
-        together([lambda w=way, n=number: write(w, n) for way in WAYS for number in range(files)])  # type: ignore[misc]
+        together([partial(write, way, number) for way in WAYS for number in range(files)])
         until(lambda: len(journal_runs(world.home)) >= len(expected) and world.all_ended(), 300)
         time.sleep(2 * SETTLE)
     seen: dict[str, list[str]] = {name: [] for name in expected}

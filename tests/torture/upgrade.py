@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import sqlite_utils
 
@@ -94,7 +95,7 @@ def _die_at_statement(number: int) -> None:
         connection.set_trace_callback(counted)
         return connection
 
-    sqlite3.connect = connect_and_count  # type: ignore[assignment]
+    mock.patch.object(sqlite3, "connect", connect_and_count).start()  # for good: this process is there to die
 
 
 def _schema(path: Path) -> tuple[int, list[Any]]:

@@ -7,10 +7,13 @@ import struct
 import sys
 import unicodedata
 import zipfile
+import zlib
 from typing import IO
 
 MAX_ENTRIES, MAX_BYTES = 10_000, 100_000_000
 MAX_DIRECTORY = MAX_ENTRIES * 300
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError)
+"""What `zipfile` raises for an archive that is damaged, cut off, locked or packed in a way that it does not know."""
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
@@ -25,7 +28,7 @@ def opened(path: str) -> zipfile.ZipFile:
             if directory_size(file) > MAX_DIRECTORY:
                 raise Refused(f"it has more than {MAX_ENTRIES:,} entries")
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # damaged; of a later version; an offset below 0
         raise Refused("it is no zip archive, or a damaged one") from None
     except OSError as error:
         raise Refused(error.strerror or "it cannot be read") from None

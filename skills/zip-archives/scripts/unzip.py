@@ -6,9 +6,8 @@ import os
 import shutil
 import sys
 import zipfile
-import zlib
 
-from checked import MAX_BYTES, Refused, fail, fault, opened
+from checked import DAMAGED, MAX_BYTES, Refused, fail, fault, opened
 
 
 def main() -> int:
@@ -24,7 +23,7 @@ def main() -> int:
         print(json.dumps(unpacked(archive, given.folder)))
     except Refused as error:
         return fail(f"{given.archive} is not unpacked: {error}")
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError):
+    except DAMAGED:
         return fail(f"{given.archive} is not unpacked: it is damaged, or packed in a way that is not known here")
     except OSError as error:
         return fail(f"{error.filename or given.folder}: {error.strerror}")
