@@ -17,7 +17,17 @@ from pathlib import Path
 from edgeagent.errors import NotFound, ServiceError
 from edgeagent.service.base import Done, Installed, ServiceStatus, call
 from edgeagent.service.program import Program
-from edgeagent.service.written import Written, home_in, look_at, put_aside, sealed, terms_line, write
+from edgeagent.service.written import (
+    Written,
+    home_in,
+    look_at,
+    not_as_written,
+    put_aside,
+    require_ours,
+    sealed,
+    terms_line,
+    write,
+)
 
 LABEL = "edgeagent.daemon"
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -74,7 +84,9 @@ class LaunchAgent:
 
     def install(self, program: Program, write_to: Sequence[str], *, force: bool, start: bool) -> Installed:
         found = look_at(self.path)
-        self._require_ours(found, program.home, force)
+        if not force:
+            hint, uninstall = self._keeping("install"), "edgeagent service uninstall"
+            require_ours(self.path, found, program.home, hint=hint, uninstall=uninstall)
         text = self.text(program, write_to)
         notes = []
         if text != found.text:
@@ -91,7 +103,7 @@ class LaunchAgent:
     def uninstall(self, *, force: bool) -> Installed:
         found = self._found()
         if found.state != "sound" and not force:
-            raise self._not_as_written(found, "uninstall")
+            raise not_as_written(self.path, found, self._keeping("uninstall"))
         self._call("bootout", self._target)
         notes = (f"your version is kept as {put_aside(self.path)}",) if found.state != "sound" else ()
         self.path.unlink(missing_ok=True)
@@ -131,20 +143,9 @@ class LaunchAgent:
         except ServiceError as error:
             return replace(printed(""), problem=error.message)
 
-    def _require_ours(self, found: Written, home: str, force: bool) -> None:
-        if force or found.state == "absent":
-            return
-        if found.state != "sound":
-            raise self._not_as_written(found, "install")
-        if found.terms.home != home:
-            raise ServiceError(
-                f"{self.path} serves another home, {found.terms.home}",
-                f"edgeagent service uninstall first; with --force this home, {home}, takes its place",
-            )
-
-    def _not_as_written(self, found: Written, verb: str) -> ServiceError:
-        what = "has been changed by hand" if found.state == "edited" else "was not written by edgeagent"
-        return ServiceError(f"{self.path} {what}", f"edgeagent service {verb} --force keeps it beside the new one")
+    def _keeping(self, verb: str) -> str:
+        """What to do about a file that is not as it was written."""
+        return f"edgeagent service {verb} --force keeps it beside the new one"
 
     def _found(self) -> Written:
         found = look_at(self.path)

@@ -20,7 +20,7 @@ from edgeagent.errors import NotFound, ServiceError
 from edgeagent.service.base import Done, Installed, ServiceStatus, call
 from edgeagent.service.program import Program
 from edgeagent.service.units import NAME, STATE, USER, system_unit, user_unit
-from edgeagent.service.written import Written, home_in, look_at, put_aside, write
+from edgeagent.service.written import Written, home_in, look_at, not_as_written, put_aside, require_ours, write
 
 Scope = Literal["user", "system"]
 
@@ -61,7 +61,9 @@ class Systemd:
         self._require_rights("install")
         found = look_at(self.path)
         text = self.text(program, write or found.terms.write)
-        self._require_ours(found, program.home, force)
+        if not force:
+            hint, uninstall = self._keeping("install"), self._command("uninstall")
+            require_ours(self.path, found, program.home, hint=hint, uninstall=uninstall)
         if self._scope == "system":
             self._make_user(program)
         notes = self._put(found, text)
@@ -79,7 +81,7 @@ class Systemd:
         self._require_rights("uninstall")
         found = self._found()
         if found.state != "sound" and not force:
-            raise self._not_as_written(found, "uninstall")
+            raise not_as_written(self.path, found, self._keeping("uninstall"))
         is_reachable = self._unreachable() is None
         if is_reachable:
             self._ask("disable", "--now", NAME)
@@ -145,24 +147,10 @@ class Systemd:
                 f"edgeagent service {verb}, or sudo edgeagent service {verb} --system",
             )
 
-    def _require_ours(self, found: Written, home: str, force: bool) -> None:
-        if force or found.state == "absent":
-            return
-        if found.state != "sound":
-            raise self._not_as_written(found, "install")
-        if found.terms.home != home:
-            raise ServiceError(
-                f"{self.path} serves another home, {found.terms.home}",
-                f"{self._command('uninstall')} first; with --force this home, {home}, takes its place",
-            )
-
-    def _not_as_written(self, found: Written, verb: str) -> ServiceError:
-        what = "has been changed by hand" if found.state == "edited" else "was not written by edgeagent"
-        return ServiceError(
-            f"{self.path} {what}",
-            f"{self._command(verb)} --force keeps it beside the new one; changes are safe in a drop-in: "
-            f"{shlex.join(self._systemctl('edit', NAME))}",
-        )
+    def _keeping(self, verb: str) -> str:
+        """What to do about a file that is not as it was written."""
+        edit = shlex.join(self._systemctl("edit", NAME))
+        return f"{self._command(verb)} --force keeps it beside the new one; changes are safe in a drop-in: {edit}"
 
     def _require_reachable(self) -> None:
         if trouble := self._unreachable():

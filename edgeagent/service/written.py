@@ -37,6 +37,27 @@ class Written:
     terms: Terms = Terms("")
 
 
+def not_as_written(path: Path, found: Written, hint: str) -> ServiceError:
+    what = "has been changed by hand" if found.state == "edited" else "was not written by edgeagent"
+    return ServiceError(f"{path} {what}", hint)
+
+
+def require_ours(path: Path, found: Written, home: str, *, hint: str, uninstall: str) -> None:
+    """ServiceError unless there is no file, or one as we wrote it for this home.
+
+    `hint` is what to do about one that is not as it was written, `uninstall` the command that takes another home's away.
+    """
+    if found.state == "absent":
+        return
+    if found.state != "sound":
+        raise not_as_written(path, found, hint)
+    if found.terms.home != home:
+        raise ServiceError(
+            f"{path} serves another home, {found.terms.home}",
+            f"{uninstall} first; with --force this home, {home}, takes its place",
+        )
+
+
 def terms_line(home: str, write: Sequence[str]) -> str:
     """One line for a comment. Without two dashes in a row, which would end a comment in XML."""
     return "edgeagent: " + json.dumps({"home": home, "write": list(write)}).replace("-", "\\u002d")

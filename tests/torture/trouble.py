@@ -41,33 +41,28 @@ def full_disk(tally: Tally, root: Path, times: int) -> None:
 
 def _no_room(tally: Tally, root: Path, times: int) -> None:
     """As an ordinary user, who can mount nothing: SQLite's writes are refused as on a full disk."""
-    world = World(root)
-    with world.run_daemon() as process:
-        world.wait_until_it_answers(process)
-        for _ in range(times):
-            with _calls_failing("pwrite64", "ENOSPC", process.pid):
-                world.put(2)
-                accepted = world.submit(3)
-                tally.check(accepted == 0, f"{accepted} events were accepted while nothing could be written")
-                time.sleep(1.0)
-            _well_again(tally, world, process, "a full disk")
-        process.terminate()
-        process.wait(30)
-    world.settle(tally)
+    _refused(tally, root, times, "pwrite64", "ENOSPC", "a full disk", "written", events=3)
     tally.note("the full disk was one whose writes strace refused, since only root can mount a small one")
 
 
 def failing_syncs(tally: Tally, root: Path, times: int) -> None:
+    _refused(tally, root, times, "fsync,fdatasync", "EIO", "failing syncs", "synced", events=2)
+
+
+def _refused(
+    tally: Tally, root: Path, times: int, calls: str, error: str, what: str, cannot_be: str, *, events: int
+) -> None:
+    """The daemon's calls fail for a second, in which nothing may be accepted."""
     world = World(root)
     with world.run_daemon() as process:
         world.wait_until_it_answers(process)
         for _ in range(times):
-            with _calls_failing("fsync,fdatasync", "EIO", process.pid):
+            with _calls_failing(calls, error, process.pid):
                 world.put(2)
-                accepted = world.submit(2)
-                tally.check(accepted == 0, f"{accepted} events were accepted while nothing could be synced")
+                accepted = world.submit(events)
+                tally.check(accepted == 0, f"{accepted} events were accepted while nothing could be {cannot_be}")
                 time.sleep(1.0)
-            _well_again(tally, world, process, "failing syncs")
+            _well_again(tally, world, process, what)
         process.terminate()
         process.wait(30)
     world.settle(tally)
