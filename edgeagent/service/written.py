@@ -45,7 +45,7 @@ def not_as_written(path: Path, found: Written, hint: str) -> ServiceError:
 def require_ours(path: Path, found: Written, home: str, *, hint: str, uninstall: str) -> None:
     """ServiceError unless there is no file, or one as we wrote it for this home.
 
-    `hint` is what to do about one that is not as it was written, `uninstall` the command that takes another home's away.
+    `hint` is what to do about one that is not as it was written, `uninstall` the command that removes another home's.
     """
     if found.state == "absent":
         return
