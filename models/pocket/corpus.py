@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy
 from content import OTHER, Library
-from episodes import Composer, Episode
+from draws import Draws, Episode
+from episodes import Composer
 from names import Names
 from tokenizer import copyable_pieces, load
 from tokenizers import Tokenizer
@@ -121,7 +122,7 @@ def composer(seed: str, tokenizer: Tokenizer | None, held_out: bool = False) -> 
     rng = random.Random(seed)
     library = Library()
     pieces = copyable_pieces(tokenizer) if tokenizer else []
-    return Composer(rng, library, Names(rng, words_of(library), pieces), held_out)
+    return Composer(Draws(rng, library, Names(rng, words_of(library), pieces), held_out))
 
 
 def shares(seen: float) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 from corpus import composer
-from episodes import Episode
+from draws import Episode
 
 from edgeagent.model.client import HostModel, HostOptions
 from edgeagent.model.protocol import ChatRequest, ChatResult
