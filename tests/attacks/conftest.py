@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
+from conftest import FakeClock
 
 from attacks.arena import LEVELS, Arena, users
+from attacks.fort import Fort
+from edgeagent.store import Store
 
 HERE = "tests/attacks/"
 
@@ -22,6 +26,11 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def fort(tmp_path: Path, store: Store, clock: FakeClock) -> Fort:
+    return Fort(tmp_path, store, clock)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
