@@ -5,7 +5,7 @@ SCALE ?= full
 # What starts processes, waits for the world, or loads the model.
 SLOW := $(wildcard tests/test_*_kill.py tests/test_*_crash.py tests/test_triggers_file.py tests/test_triggers_restart.py \
 	tests/test_model_*.py tests/test_*daemon*.py tests/test_*demo*.py tests/test_cli*.py tests/test_package.py tests/test_bench.py \
-	tests/test_sandbox*.py tests/test_mcp_servers.py tests/test_mcp_real.py tests/test_mcp_daemon.py tests/test_mcp_cli.py \
+	tests/test_sandbox*.py tests/test_mcp_servers.py tests/test_mcp_trust.py tests/test_mcp_real.py tests/test_mcp_daemon.py tests/test_mcp_cli.py \
 	tests/test_fuzz.py tests/test_attacks_table.py) \
 	tests/attacks
 

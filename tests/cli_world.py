@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from edgeagent.cli.main import cli
 from edgeagent.errors import ModelCancelled
 from edgeagent.model.protocol import ChatRequest, ChatResult
 from edgeagent.model.scripted import ScriptedModel
-from edgeagent.schema import ToolCall
+from edgeagent.schema import Event, Outcome, Reason, RunStatus, ToolCall
+from edgeagent.store import open_store
 
 AGENT = """\
 ---
@@ -178,3 +180,26 @@ class Terminal:
 
 if __name__ == "__main__":
     cli.main(prog_name="edgeagent", obj=scripted_app(json.loads(os.environ["SCRIPT"])))
+
+
+def seeded(world: World) -> dict[str, str]:
+    """Four runs, the newest last: what they are is their key."""
+    now = datetime.now(UTC)
+    ids: dict[str, str] = {}
+    with open_store(world.home / "edgeagent.db") as store:
+        for key, age in (("ok", 3), ("failed", 2), ("other", 1), ("queued", 0)):
+            agent = "other" if key == "other" else "inbox"
+            event = Event(
+                agent, "file", "file-1", key, {"name": f"{key}.txt", "path": f"/in/{key}.txt", "change": "created"}
+            )
+            run_id = store.enqueue(event, now=now - timedelta(hours=age))
+            assert run_id
+            ids[key] = run_id
+        for key, outcome in (
+            ("ok", Outcome(RunStatus.OK, output="Filed it.")),
+            ("failed", Outcome(RunStatus.FAILED, Reason.TOOL_ERROR, error="move_file: destination exists")),
+            ("other", Outcome(RunStatus.SKIPPED)),
+        ):
+            store.claim_run(ids[key], "daemon:1:1", now)
+            store.finish(ids[key], outcome, now, "pocket")
+    return ids

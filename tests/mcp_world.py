@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from edgeagent.model.scripted import ScriptedModel
 from edgeagent.runtime import Runtime, enqueue_manual, open_runtime, utc_now
 from edgeagent.sandbox.opening import candidates, choose
@@ -82,3 +84,16 @@ class McpWorld:
         run = self.run(ToolCall(f"plain/{tool}", {"text": text}))
         assert len(run.steps) > 1, run.error
         return run.steps[1]
+
+
+def reload(world: McpWorld) -> None:
+    world.runtime.reload_config()
+
+
+def serve(world: McpWorld, manner: str, *arguments: str, more: str = "") -> None:
+    world.server(manner, *arguments, more=more)
+    reload(world)
+
+
+def gone(world: McpWorld) -> bool:
+    return not [one for one in psutil.process_iter(["cmdline"]) if str(world.program) in (one.info["cmdline"] or [])]
