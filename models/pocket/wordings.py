@@ -1,7 +1,7 @@
 """How people word things: rules, asks, openers, and what tools answer when something goes wrong.
 
 `{s}` and `{S}` stand for the subject phrases, `{a}` and `{A}` for a kind with its article, `{f}` for a folder. Of a list
-of seven and more every seventh is held out (`part`).
+of seven and more every seventh is held out (`part`); rules that share a sentence (`JOINT_RULES`) are not.
 """
 
 from __future__ import annotations
